@@ -1,0 +1,52 @@
+# Two commands matter: `make demo` (see the river run) and `make test` (check everything).
+# Needed on the machine: Python 3.11 or later, make, and a way to the package registries.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+DEMO ?=
+PYTEST ?= -n 2
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint servers docs requirements clean
+
+help:  ## say what each command does
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 24
+
+setup: $(STAMP)  ## make or refresh .venv with everything that Écluse needs
+
+$(STAMP): requirements/dev.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Écluse needs Python 3.11 or later; name one with: make PYTHON=python3.12 …"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "Installing what Écluse needs into $(VENV) (a minute or two the first time) …"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+demo: setup  ## the whole river on this machine: broker, gateway, simulated city, status page
+	@$(BIN)/ecluse demo $(DEMO)
+
+test: setup servers lint  ## everything: style, types, architecture, and tests against real servers
+	@$(BIN)/python -m pytest $(PYTEST)
+
+lint: setup  ## style, types and who may import whom
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+servers:  ## the Debian packages that the integration tests need, where root and apt are there
+	@sh tests/install_servers.sh
+
+docs: setup  ## the documentation as a site, in build/site
+	@$(BIN)/mkdocs build --quiet --strict --site-dir build/site
+
+requirements: setup  ## pin and hash the newest versions that pyproject.toml allows
+	@$(BIN)/python -m pip install --quiet uv
+	@$(BIN)/uv pip compile pyproject.toml --extra dev --generate-hashes --universal --upgrade \
+	  --python-version 3.11 --no-emit-index-url --no-header --quiet --output-file requirements/dev.txt
+
+clean:  ## remove what was made here
+	@rm -rf $(VENV) build .mypy_cache .ruff_cache .pytest_cache .hypothesis
