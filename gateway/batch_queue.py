@@ -1,0 +1,110 @@
+"""The queue between journal and decoding: bounded in uplinks, emptied many at a time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from gateway.model import RawBatch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gateway.model import Control
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What the journal took, with its position."""
+
+    position: int
+    content: RawBatch | Control
+
+    @property
+    def uplinks(self) -> int:
+        """How many uplinks it holds: 0 for a control record."""
+        return len(self.content) if isinstance(self.content, RawBatch) else 0
+
+    @property
+    def bytes(self) -> int:
+        """How many bytes it holds."""
+        return len(self.content.frames if isinstance(self.content, RawBatch) else self.content.body)
+
+
+class BatchQueue:
+    """Durable batches and control records, in journal order, waiting to be decoded.
+
+    `put` waits where `limit` uplinks are in it; a single larger batch still passes alone.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._entries: deque[Entry] = deque()
+        self._changed = asyncio.Condition()
+        self._closed = False
+        self.uplinks = 0
+        self.bytes = 0
+
+    @property
+    def oldest_ns(self) -> int | None:
+        """Receive time of the oldest batch, ns UTC; None where there is none."""
+        contents = (entry.content for entry in self._entries)
+        return next((content.received_ns for content in contents if isinstance(content, RawBatch)), None)
+
+    @property
+    def controls(self) -> int:
+        """How many control records wait."""
+        return sum(not isinstance(entry.content, RawBatch) for entry in self._entries)
+
+    async def put(self, entry: Entry) -> None:
+        """Append an entry once there is room."""
+        async with self._changed:
+            await self._changed.wait_for(
+                lambda: not self.uplinks or self.uplinks + entry.uplinks <= self._limit
+            )
+            self._entries.append(entry)
+            self._count(entry, 1)
+            self._changed.notify_all()
+
+    async def take(self, *, most: int, gather_s: float, wait_s: float) -> list[Entry] | None:
+        """Return up to `most` uplinks (at least one entry); None once the queue is closed and empty.
+
+        Waits up to `wait_s` for a first entry (an empty list where none came), then up to `gather_s`
+        for more: larger batches are cheaper.
+        """
+        async with self._changed:
+            if not await self._wait(lambda: bool(self._entries) or self._closed, wait_s):
+                return []
+            await self._wait(lambda: self.uplinks >= most or self._closed, gather_s)
+            return self._pop(most) or None
+
+    async def close(self) -> None:
+        """Take no more; `take` returns None once everything was taken."""
+        async with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+    async def _wait(self, condition: Callable[[], bool], seconds: float) -> bool:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._changed.wait_for(condition)
+        except TimeoutError:
+            return False
+        return True
+
+    def _pop(self, most: int) -> list[Entry]:
+        taken: list[Entry] = []
+        room = most
+        while self._entries and (not taken or self._entries[0].uplinks <= room):
+            entry = self._entries.popleft()
+            self._count(entry, -1)
+            room -= entry.uplinks
+            taken.append(entry)
+        self._changed.notify_all()
+        return taken
+
+    def _count(self, entry: Entry, sign: int) -> None:
+        self.uplinks += sign * entry.uplinks
+        self.bytes += sign * entry.bytes

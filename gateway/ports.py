@@ -1,0 +1,176 @@
+"""The seams of the river: what each adapter must do, and what it may never do."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable, Sequence
+
+    import pyarrow as pa
+
+    from gateway.model import Changes, Control, Frames, RawBatch
+
+
+class Clock(Protocol):
+    """Time as a value. Event time may be scaled; monotonic time never is."""
+
+    def now_ns(self) -> int:
+        """Event time: ns UTC."""
+        ...
+
+    def monotonic_ns(self) -> int:
+        """For time-outs and durations."""
+        ...
+
+    def since_s(self, event_ns: int) -> float:
+        """Real seconds since that event time: what a latency is, whatever the scale."""
+        ...
+
+
+class Source(Protocol):
+    """Where uplinks come from."""
+
+    def batches(self) -> AsyncIterator[RawBatch]:
+        """Yield what was read together, bounded by count, bytes and a few milliseconds.
+
+        Reconnects by itself. Raises `BrokerError` where trying again is of no use.
+        """
+        ...
+
+    async def acknowledge(self, batch: RawBatch) -> None:
+        """Answer the broker for a batch that is durable; does nothing if that connection is gone."""
+        ...
+
+    async def stop_reading(self) -> None:
+        """Read no more; `batches` ends after what was read."""
+        ...
+
+    async def close(self) -> None:
+        """Say good-bye (the session stays with the broker) and close the socket."""
+        ...
+
+
+class Journal(Protocol):
+    """The durable log of raw frames and control records."""
+
+    async def append(self, record: Frames | Control) -> int:
+        """Return the record's position once it is durable. Raises `JournalError` (fatal)."""
+        ...
+
+    def read(self, after: int) -> AsyncIterator[tuple[int, Frames | Control]]:
+        """Yield the records behind `after`, in order, to the end as it was when reading began."""
+        ...
+
+    async def trim(self, before: int) -> None:
+        """Unlink whole segments that hold only records before `before` and are past retention."""
+        ...
+
+
+class StateStore(Protocol):
+    """The checkpoint's file, as the aggregator sees it: cells of bytes by (kind, owner, start, part)."""
+
+    def load(self, kind: str, owner: str, start: int) -> list[bytes]:
+        """Return the parts of that cell in order of part; an empty list where there is none."""
+        ...
+
+    def starts(self, kind: str, owner: str) -> list[int]:
+        """Return the starts that have cells of this kind, ascending."""
+        ...
+
+    def commit(self, changes: Changes, meta: dict[str, bytes]) -> None:
+        """Write everything in one durable transaction. Raises `StateError` (fatal)."""
+        ...
+
+
+class Sink(Protocol):
+    """Where encoded points go. One request in flight a sink."""
+
+    name: str
+    overwrites: bool
+    """Whether writing a point again replaces it; where False, windows are written once."""
+
+    async def write(self, bodies: Sequence[bytes]) -> None:
+        """Store the points of some outbox entries, in their order (a later one wins).
+
+        Raises `SinkUnavailable` (the caller retries the same entries) or `PointsRejected` (the points
+        named go to quarantine; all others are stored).
+        """
+        ...
+
+    async def check(self) -> str:
+        """Return one line on the server's version and state. Raises `SinkUnavailable`."""
+        ...
+
+    async def close(self) -> None:
+        """Release the connection."""
+        ...
+
+
+class Stored(Protocol):
+    """What the embedded store has under one name."""
+
+    @property
+    def name(self) -> str:
+        """The measurement."""
+        ...
+
+    @property
+    def window(self) -> bool:
+        """Whether it holds windows; else raw readings of a family."""
+        ...
+
+    @property
+    def tags(self) -> Sequence[str]:
+        """The tags' names."""
+        ...
+
+
+class TimeSeries(Protocol):
+    """The embedded store, as page and command ask it. Tables have a `time` column, then tags, fields."""
+
+    async def measurements(self) -> Sequence[Stored]:
+        """Return what is stored, by name."""
+        ...
+
+    async def latest(self, family: str) -> pa.Table:
+        """Return each device's newest values of a family's raw readings. Raises `QueryError`."""
+        ...
+
+    async def query(
+        self,
+        measurement: str,
+        *,
+        site: str | None = None,
+        device: str | None = None,
+        fields: Sequence[str] | None = None,
+        start_ns: int | None = None,
+        end_ns: int | None = None,
+        limit: int = 10_000,
+    ) -> pa.Table:
+        """Return points by time, ascending; of more than `limit`, the newest. Raises `QueryError`."""
+        ...
+
+
+class Meters(Protocol):
+    """Told, once a batch, how long things took. Durations in real seconds."""
+
+    def durable(self, seconds: float, uplinks: int) -> None:
+        """So long after they were received, these uplinks were durable."""
+        ...
+
+    def stored(self, sink: str, seconds: float, points: int) -> None:
+        """So long after their uplinks were received, that sink stored these points."""
+        ...
+
+
+class DeviceObserver(Protocol):
+    """Told, once a batch, what was heard: the registry's and the status page's view."""
+
+    def heard(self, site_devices: Iterable[tuple[str, str]], at_ns: int) -> None:
+        """These devices gave readings."""
+        ...
+
+    def unknown(self, site: str, device: str, topic: str, payload: bytes, at_ns: int) -> None:
+        """A device that is not in the registry sent this."""
+        ...
