@@ -1,0 +1,325 @@
+"""The MQTT source: batches from a broker, acknowledged once they are durable.
+
+Delivery guarantees: an uplink at QoS 1 is acknowledged only by `acknowledge`; what was not is sent
+again by the broker at the next connection, with DUP, as long as it keeps the session. Batches of a
+connection that is gone are still given out: they may come twice, they are not lost. QoS 0 promises
+nothing. Where the broker lost the session, `SessionStatus.gap_possible_ns` says so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import deque
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import structlog
+
+from gateway.errors import SessionTakenOver
+from gateway.ingest.answers import Oversize
+from gateway.ingest.link import End, Link, Why
+from gateway.ingest.packets import DUP, Scan, acknowledgements
+from gateway.ingest.patience import Backoff, TakeoverGuard
+from gateway.ingest.requests import Connect
+from gateway.ingest.session import Granted, Opened
+from gateway.ingest.settings import SessionState, SessionStatus
+from gateway.ingest.topics import check_filter, cover, widened
+from gateway.ingest.wire import MQTT_3_1_1, MQTT_5
+from gateway.model import RawBatch
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Sequence
+
+    from gateway.ingest.session import Event
+    from gateway.ingest.settings import MqttSettings
+    from gateway.ports import Clock
+
+_STABLE_NS: Final = 10 * 10**9
+_STATES: Final = {
+    Why.REFUSED: SessionState.REFUSED,
+    Why.UNTRUSTED: SessionState.REFUSED,
+    Why.TAKEN_OVER: SessionState.TAKEN_OVER,
+    Why.OURS: SessionState.CLOSED,
+}
+
+
+def weight(batch: RawBatch) -> int:
+    """Estimate the memory of a batch: frames, their slices, and Python's own 80 bytes an uplink."""
+    return 2 * len(batch.frames) + 80 * len(batch)
+
+
+class MqttSource:
+    """A `Source` that owns one MQTT session and reconnects by itself.
+
+    `last_connection` is the number of the last connection of an earlier run, as the journal knows
+    it (0: this gateway never connected, so no session is expected); `known_filters` are those that
+    the session held then. `on_change` is called with a copy after each change of state. One reader
+    at a time. Raises ValueError where a filter is not valid.
+    """
+
+    def __init__(
+        self,
+        *,
+        settings: MqttSettings,
+        clock: Clock,
+        source: str = "mqtt",
+        last_connection: int = 0,
+        known_filters: Sequence[str] = (),
+        on_change: Callable[[SessionStatus], None] | None = None,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        self.status = SessionStatus(connection=last_connection, since_ns=clock.now_ns())
+        self._settings = settings
+        self._clock = clock
+        self._source = source
+        self._on_change = on_change
+        self._jitter = jitter
+        self._log = structlog.get_logger("ecluse.ingest").bind(source=source)
+        self._level = MQTT_3_1_1 if settings.protocol == "3.1.1" else MQTT_5
+        self._known = set(known_filters)
+        self._wanted: tuple[tuple[str, int], ...] = ()
+        self._want(settings.filters)
+        self._backoff = Backoff(settings.retry_first_s, settings.retry_max_s)
+        self._guard = TakeoverGuard()
+        self._queue: deque[RawBatch] = deque()
+        self._wake = asyncio.Event()
+        self._stopping = False
+        self._link: Link | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._opened_ns = 0
+
+    async def batches(self) -> AsyncIterator[RawBatch]:
+        """Yield what was read together; end after `stop_reading`, once all that was read is given out.
+
+        Raises `SessionTakenOver` where another client uses our identifier.
+        """
+        if self._task is None:
+            self._task = asyncio.create_task(self._keep_connected(), name=f"ingest {self._source}")
+            self._task.add_done_callback(lambda _: self._wake.set())
+        while True:
+            while self._queue:
+                yield self._queue.popleft()
+            if self._stopping:
+                return
+            if self._task.done():
+                self._task.result()
+                return
+            self._wake.clear()
+            await self._wake.wait()
+
+    async def acknowledge(self, batch: RawBatch) -> None:
+        """Send the PUBACKs of a durable batch, unless its connection is gone; free its memory."""
+        status = self.status
+        status.unacknowledged = max(0, status.unacknowledged - len(batch))
+        status.unacknowledged_bytes = max(0, status.unacknowledged_bytes - weight(batch))
+        self._balance()
+        link = self._link
+        if link is None or not link.is_open or batch.connection != status.connection:
+            return
+        link.send(acknowledgements(batch.packet_ids))
+        await link.drain()
+
+    async def subscribe(self, filters: Sequence[tuple[str, int]]) -> None:
+        """Want these (filter, QoS) pairs from now on, in the same session. Raises ValueError."""
+        before = set(self._wanted)
+        self._want(filters)
+        if self._link is not None and self._link.is_open:
+            self._renew(self._link, [pair for pair in self._wanted if pair not in before])
+
+    async def stop_reading(self) -> None:
+        """Read no more; the connection stays for acknowledgements until `close`."""
+        self._stopping = True
+        if self._link is not None:
+            self._link.hold(held=True)
+        self._wake.set()
+
+    async def close(self) -> None:
+        """Say good-bye; the session, and what was not acknowledged, stays with the broker."""
+        self._stopping = True
+        self._wake.set()
+        if self._link is not None:
+            await self._link.say_goodbye()
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait({self._task})
+            if not self._task.cancelled():
+                self._task.exception()  # `batches` has raised it, or nobody reads any more
+        self._say(SessionState.CLOSED, "")
+
+    # --- the connection, again and again ---
+
+    async def _keep_connected(self) -> None:
+        while not self._stopping:
+            if self.status.state is SessionState.NEW:
+                self._say(SessionState.CONNECTING, "")
+            self._opened_ns = 0
+            self._link = Link(
+                settings=self._settings, connect=self._connect(), clock=self._clock, on_event=self._event
+            )
+            end = await self._link.run()
+            self._link = None
+            self.status.paused = False
+            delay_s = self._judge(end)
+            if not self._stopping:
+                await asyncio.sleep(delay_s)
+
+    def _connect(self) -> Connect:
+        settings = self._settings
+        return Connect(
+            level=self._level,
+            client_id=settings.client_id,
+            keepalive_s=settings.keepalive_s,
+            username=settings.username,
+            password=settings.password,
+            session_expiry_s=settings.session_expiry_s,
+            receive_maximum=settings.receive_maximum,
+            max_packet=settings.max_packet,
+        )
+
+    def _judge(self, end: End) -> float:
+        """Note how a connection ended; return how long to wait. Raises `SessionTakenOver`."""
+        now = self._clock.monotonic_ns()
+        if end.why is Why.OTHER_LEVEL and self._settings.protocol == "auto" and self._level == MQTT_5:
+            self._level = MQTT_3_1_1
+            self._log.info("the broker refuses MQTT 5; using 3.1.1")
+            return 0.0
+        why = Why.REFUSED if end.why is Why.OTHER_LEVEL else end.why
+        if why is Why.UNREACHABLE:
+            self._guard.unreachable()
+        elif why is Why.CLOSED and self._opened_ns and self._guard.closed(now):
+            why = Why.TAKEN_OVER
+        self.status.protocol_errors += why is Why.BROKEN
+        self.status.silences += why is Why.SILENT
+        self._say(_STATES.get(why, SessionState.AWAY), end.text)
+        if why is Why.TAKEN_OVER:
+            raise SessionTakenOver(
+                f"another client uses the identifier {self._settings.client_id!r} at the broker; "
+                "this gateway stops, and the other goes on",
+                hint="two gateways need two client identifiers; was this one started twice?",
+            )
+        if why in (Why.REFUSED, Why.UNTRUSTED):
+            return self._settings.refused_retry_s * (0.5 + self._jitter())
+        if self._opened_ns and now - self._opened_ns >= _STABLE_NS:
+            self._backoff.reset()
+        return self._backoff.delay_s(self._jitter())
+
+    # --- what the session says ---
+
+    def _event(self, event: Event) -> None:
+        match event:
+            case Scan():
+                self._uplinks(event)
+            case Opened():
+                self._opened(event)
+            case Granted():
+                self._granted(event)
+            case Oversize():
+                self.status.oversize += 1
+                self._log.warning(
+                    "an uplink over the maximum packet size was dropped",
+                    topic=event.topic.decode("utf-8", "replace")[:200],
+                    bytes=event.size,
+                )
+
+    def _opened(self, event: Opened) -> None:
+        status = self.status
+        expected = status.connection > 0
+        status.connection += 1
+        status.connects += 1
+        status.reconnects += status.connects > 1
+        status.protocol = self._level
+        status.session_present = event.session_present
+        status.session_expiry_s = event.session_expiry_s
+        status.refused_filters = ()
+        self._opened_ns = self._clock.monotonic_ns()
+        if not event.session_present:
+            self._known.clear()
+            if expected:
+                status.session_lost += 1
+                status.gap_possible_ns = self._clock.now_ns()
+                self._log.warning("gap possible: the broker no longer had our session")
+        self._say(SessionState.CONNECTED, "")
+        if self._link is not None:
+            self._renew(self._link, self._wanted)
+        self._balance()
+
+    def _uplinks(self, scan: Scan) -> None:
+        status = self.status
+        batch = RawBatch(
+            source=self._source,
+            connection=status.connection,
+            session=self._settings.client_id,
+            protocol=self._level,
+            received_ns=self._clock.now_ns(),
+            frames=scan.frames,
+            topics=scan.topics,
+            payloads=scan.payloads,
+            headers=scan.headers,
+            packet_ids=scan.packet_ids,
+        )
+        status.last_heard_ns = batch.received_ns
+        status.messages += len(batch)
+        status.bytes += len(batch.frames)
+        status.duplicates += int(np.count_nonzero(scan.headers & DUP))
+        status.unacknowledged += len(batch)
+        status.unacknowledged_bytes += weight(batch)
+        self._queue.append(batch)
+        self._wake.set()
+        self._balance()
+
+    def _balance(self) -> None:
+        """Pause reading at the byte budget; go on once a quarter of it is free."""
+        status, budget = self.status, self._settings.memory
+        bound = budget * 3 // 4 if status.paused else budget
+        paused = status.unacknowledged_bytes > bound
+        if self._link is None or paused == status.paused:
+            return
+        status.paused = paused
+        status.pauses += paused
+        self._link.hold(held=paused or self._stopping)
+
+    # --- subscriptions ---
+
+    def _want(self, filters: Sequence[tuple[str, int]]) -> None:
+        for name, qos in filters:
+            check_filter(name)
+            if qos not in (0, 1):
+                raise ValueError(f"filter {name!r}: QoS 0 or 1, not {qos}")
+        self._wanted = cover(filters)
+        self.status.widened = widened(name for name, _ in filters)
+        if self.status.widened:
+            self._log.warning("filters that overlap are widened", subscribed=self.status.widened)
+
+    def _renew(self, link: Link, ask: Sequence[tuple[str, int]]) -> None:
+        """Subscribe first, then give up what is no longer wanted, so that nothing falls between."""
+        wanted = tuple(name for name, _ in self._wanted)
+        link.session.subscribe(ask)
+        link.session.unsubscribe(sorted(self._known.difference(wanted)))
+        self._known = set(wanted)
+        self.status.filters = wanted
+        self.status.refused_filters = tuple(n for n in self.status.refused_filters if n in wanted)
+        link.flush()
+
+    def _granted(self, event: Granted) -> None:
+        earlier = [name for name in self.status.refused_filters if name not in event.asked]
+        self.status.refused_filters = (*earlier, *event.refused)
+        if event.refused:
+            self._say(SessionState.CONNECTED, f"the broker did not grant {', '.join(event.refused)}")
+
+    def _say(self, state: SessionState, error: str) -> None:
+        """Set the state; what is the same as before is not said twice."""
+        status = self.status
+        before, said = status.state, status.last_error
+        status.state, status.last_error = state, error
+        if state is not before:
+            status.since_ns = self._clock.now_ns()
+        if state is SessionState.TAKEN_OVER:
+            pass  # raised, and said by whoever catches it
+        elif error and (error != said or before is SessionState.CONNECTED):
+            self._log.warning(str(state), error=error, broker=f"{self._settings.host}:{self._settings.port}")
+        elif state is not before:
+            self._log.info(str(state), connection=status.connection, protocol=status.protocol)
+        if self._on_change is not None:
+            self._on_change(replace(status))

@@ -1,0 +1,284 @@
+"""Bulk MQTT framing: bytes in, whole batches of uplinks out. Pure: no socket, no clock, no loop.
+
+One pass over what a read brought finds the PUBLISH packets and cuts topics and payloads out of it;
+everything else in the stream is rare and parsed into values by `answers`. Each frame stands alone
+(Topic Alias Maximum is 0 in our CONNECT), so journalled frames go through the same pass on replay.
+
+Every length is bounded before it is used: a remaining length by the maximum packet size, a topic
+and its properties by their frame. What breaks MQTT's rules is a `ProtocolError`; it is raised after
+everything that stood before it has been given out, so that it cannot hold that back. Topics and
+payloads stay bytes: whether they are UTF-8 is for decoding to judge.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from gateway.ingest.answers import Answer, Oversize, parse_answer
+from gateway.ingest.wire import MAX_REMAINING, MQTT_5, ProtocolError
+from gateway.model import RawBatch
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+    from gateway.model import Frames
+
+PUBLISH: Final = 3
+DUP: Final = 0x08
+QOS: Final = 0x06
+QOS_1: Final = 0x02
+QOS_2: Final = 0x04
+MAX_COUNT: Final = 20_000
+"""Packets in one scan, at most: bounds a batch by count."""
+
+_LARGEST: Final = MAX_REMAINING + 5
+_SKIMMED: Final = 65_535 + 16
+"""As much of a packet over the maximum as holds its topic and identifier."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """What one pass found: the columns of a batch (see `RawBatch`) and the broker's other packets.
+
+    `topics` and `payloads` are slices; `headers` is uint8[n], `packet_ids` uint16[n] (0 at QoS 0);
+    `frames` holds the n PUBLISH frames end to end; `answers` keeps the order of the stream.
+    """
+
+    topics: list[bytes]
+    payloads: list[bytes]
+    headers: NDArray[np.uint8]
+    packet_ids: NDArray[np.uint16]
+    frames: bytes
+    answers: list[Answer]
+
+    def __len__(self) -> int:
+        return len(self.topics)
+
+
+@dataclass(slots=True)
+class Scanner:
+    """Turns the stream of one connection into scans; keeps the packet that is not yet whole.
+
+    `level` is the protocol level (4 or 5). A PUBLISH of more than `max_packet` bytes is an error
+    under MQTT 5, where the broker was told the maximum. Under 3.1.1 the broker cannot know it and
+    would deliver that packet at every connection, for ever: it is skipped and given out as
+    `Oversize`, to be acknowledged and counted. Any other packet over the maximum is an error.
+    """
+
+    level: int
+    max_packet: int = _LARGEST
+    max_count: int = MAX_COUNT
+    _parts: list[bytes] = field(default_factory=list)
+    _size: int = 0
+    _needed: int = 2
+    _over: int = 0
+    _skip: int = 0
+
+    def feed(self, data: bytes) -> Iterator[Scan]:
+        """Yield what is whole now. Raises `ProtocolError` behind the last good packet.
+
+        After an error the scanner must not be used again: where the next packet begins is unknown.
+        """
+        if self._skip:
+            skipped = min(self._skip, len(data))
+            self._skip -= skipped
+            data = data[skipped:]
+        self._parts.append(data)
+        self._size += len(data)
+        while self._size >= self._needed:
+            # Parts are joined once the packet that they begin is whole, not once a read.
+            buffer = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
+            if self._over:
+                scan, used, needed, error = self._skim(buffer)
+            else:
+                scan, used, needed, error = _scan(buffer, self.level, self.max_packet, self.max_count)
+            if error is None and needed > self.max_packet:
+                self._over, needed = needed, min(needed, _SKIMMED)
+            rest = buffer[used:]
+            self._parts, self._size, self._needed = [rest], len(rest), needed
+            if scan.topics or scan.answers:
+                yield scan
+            if error is not None:
+                raise error
+
+    def pending(self) -> int:
+        """Return how many bytes wait for the rest of their packet."""
+        return self._size
+
+    def _skim(self, buffer: bytes) -> _Found:
+        """Give out the over-long PUBLISH at the head of `buffer` as `Oversize`, and skip it."""
+        whole, self._over = self._over, 0
+        self._skip = max(0, whole - len(buffer))
+        try:
+            answers: list[Answer] = [_oversize(buffer[:_SKIMMED], whole)]
+        except ProtocolError as error:
+            return _no_uplinks([]), len(buffer), 2, error
+        return _no_uplinks(answers), min(whole, len(buffer)), 2, None
+
+
+_Found = tuple[Scan, int, int, ProtocolError | None]
+"""What a pass found, bytes used, bytes needed to go on, and what stopped it."""
+
+
+def _scan(  # noqa: C901, PLR0912, PLR0915 - one flat loop: a call a message would double its cost
+    data: bytes, level: int, max_packet: int, max_count: int
+) -> _Found:
+    """Make one pass over `data`, over at most `max_count` packets.
+
+    Flat, with local names and few checks: the body runs once a message, and its budget is half a
+    microsecond. Every index only grows, so that one comparison with the frame's end at the last
+    one bounds them all; an IndexError means that it ran past the buffer, and so past the frame.
+    """
+    topics: list[bytes] = []
+    payloads: list[bytes] = []
+    headers: list[int] = []
+    packet_ids: list[int] = []
+    answers: list[Answer] = []
+    frames: list[bytes] = []
+    add_topic, add_payload = topics.append, payloads.append
+    add_header, add_id = headers.append, packet_ids.append
+    five = level == MQTT_5
+    size = len(data)
+    at = run = 0  # `run` is where the PUBLISH frames since the last other packet begin
+    needed = 2
+    error: ProtocolError | None = None
+    try:
+        for _ in range(max_count):
+            start = at + 2
+            if start > size:
+                break
+            first = data[at]
+            length = data[at + 1]
+            if length > 127:
+                try:
+                    length, start = _varint(data, at + 1)
+                except IndexError:
+                    needed = size - at + 1
+                    break
+            end = start + length
+            if end > size or end - at > max_packet:
+                if end - at > max_packet and (five or first >> 4 != PUBLISH):
+                    error = ProtocolError(f"a packet of {end - at} bytes; the maximum is {max_packet}")
+                needed = end - at
+                break
+            if first >> 4 != PUBLISH:
+                answers.append(parse_answer(first, data[start:end], level))
+                frames.append(data[run:at])
+                at = run = end
+                continue
+            name = start + 2
+            body = topic_end = name + (data[start] << 8 | data[start + 1])
+            packet_id = 0
+            qos = first & QOS
+            if qos:
+                packet_id = data[body] << 8 | data[body + 1]
+                body += 2
+                if not packet_id or qos == QOS:
+                    error = ProtocolError(f"a PUBLISH at QoS {qos >> 1} with packet identifier {packet_id}")
+                    break
+            if five:
+                skip = data[body]
+                body += 1
+                if skip:
+                    if skip > 127:
+                        skip, body = _varint(data, body - 1)
+                    body += skip
+            if body > end or topic_end == name:
+                error = ProtocolError(
+                    f"a PUBLISH of {end - at} bytes whose topic or properties do not fit it"
+                )
+                break
+            add_topic(data[name:topic_end])
+            add_payload(data[body:end])
+            add_header(first)
+            add_id(packet_id)
+            at = end
+    except IndexError:
+        error = ProtocolError("a PUBLISH whose lengths point past its end")
+    except ProtocolError as broken:
+        error = broken
+    frames.append(data[run:at])
+    scan = Scan(
+        topics,
+        payloads,
+        np.frombuffer(bytes(headers), dtype=np.uint8),
+        np.array(packet_ids, dtype=np.uint16),
+        b"".join(frames),
+        answers,
+    )
+    return scan, at, needed, error
+
+
+def _varint(data: bytes, at: int) -> tuple[int, int]:
+    """Return (value, index behind it). Raises IndexError past the buffer, `ProtocolError` past 4 bytes."""
+    value = 0
+    for shift in (0, 7, 14, 21):
+        byte = data[at]
+        at += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 128:
+            return value, at
+    raise ProtocolError("a variable byte integer of more than four bytes")
+
+
+def _oversize(head: bytes, size: int) -> Oversize:
+    """Read topic and identifier at the head of a PUBLISH of which no more is kept."""
+    _length, start = _varint(head, 1)
+    topic_end = start + 2 + int.from_bytes(head[start : start + 2], "big")
+    at_qos = bool(head[0] & QOS)
+    if topic_end + 2 * at_qos > min(size, len(head)):
+        raise ProtocolError(f"a PUBLISH of {size} bytes whose topic does not fit it")
+    packet_id = int.from_bytes(head[topic_end : topic_end + 2], "big") if at_qos else 0
+    return Oversize(head[start + 2 : topic_end], head[0], packet_id, size)
+
+
+def _no_uplinks(answers: list[Answer]) -> Scan:
+    return Scan([], [], np.empty(0, dtype=np.uint8), np.empty(0, dtype=np.uint16), b"", answers)
+
+
+def acknowledgements(packet_ids: NDArray[np.uint16]) -> bytes:
+    """Return the PUBACKs of a batch, end to end, in its order; identifier 0 (QoS 0) needs none.
+
+    The short form (reason code 0 left out) is the same under MQTT 3.1.1 and 5.
+    """
+    wanted = packet_ids[packet_ids != 0]
+    out = np.empty((len(wanted), 4), dtype=np.uint8)
+    out[:, 0] = 0x40
+    out[:, 1] = 2
+    out[:, 2] = wanted >> 8
+    out[:, 3] = wanted & 0xFF
+    return out.tobytes()
+
+
+def batch_of(record: Frames, position: int) -> RawBatch:
+    """Return a journalled record as the batch that it was, found by the same pass.
+
+    Raises `ProtocolError` where the record is damaged: it does not hold `record.count` whole
+    PUBLISH frames and nothing else.
+    """
+    data = record.frames
+    scan, used, _needed, error = _scan(data, record.protocol, _LARGEST, len(data) + 1)
+    if error is not None:
+        raise error
+    if used != len(data) or scan.answers or len(scan) != record.count:
+        raise ProtocolError(
+            f"a journal record of {record.count} frames holds {len(scan)} in {used} of {len(data)} bytes"
+        )
+    return RawBatch(
+        source=record.source,
+        connection=record.connection,
+        session=record.session,
+        protocol=record.protocol,
+        received_ns=record.received_ns,
+        frames=data,
+        topics=scan.topics,
+        payloads=scan.payloads,
+        headers=scan.headers,
+        packet_ids=scan.packet_ids,
+        position=position,
+    )

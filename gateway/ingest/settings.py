@@ -1,0 +1,92 @@
+"""What the MQTT source is told, and what it tells: plain values for both sides of the seam."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Sequence
+
+
+@dataclass(frozen=True, slots=True)
+class MqttSettings:
+    """One broker connection. Durations in seconds or milliseconds as named, sizes in bytes.
+
+    `memory` bounds the uplinks that were read and not yet acknowledged, in memory: at the bound the
+    socket is paused. `filters` are (filter, QoS) pairs, QoS 0 or 1, of any overlap. `watchdog_s` 0
+    is off. `gather_ms` is how long the next read waits after a short one under load.
+    """
+
+    host: str
+    port: int
+    client_id: str
+    filters: Sequence[tuple[str, int]] = ()
+    tls: ssl.SSLContext | None = None
+    username: str | None = None
+    password: str | None = field(default=None, repr=False)
+    protocol: Literal["auto", "5", "3.1.1"] = "auto"
+    keepalive_s: int = 30
+    session_expiry_s: int = 7 * 86_400
+    receive_maximum: int = 65_535
+    max_packet: int = 256_000
+    memory: int = 64_000_000
+    gather_ms: float = 5.0
+    watchdog_s: float = 0.0
+    connect_timeout_s: float = 10.0
+    retry_first_s: float = 0.5
+    retry_max_s: float = 30.0
+    refused_retry_s: float = 60.0
+
+
+class SessionState(StrEnum):
+    """Where the connection stands."""
+
+    NEW = "not started"
+    CONNECTING = "connecting"
+    CONNECTED = "connected"
+    AWAY = "broker away"
+    REFUSED = "refused by broker"
+    TAKEN_OVER = "taken over"
+    CLOSED = "closed"
+
+
+@dataclass(slots=True)
+class SessionStatus:
+    """The source's own account, written by it alone and read by the control side. Times are ns UTC.
+
+    `connection` is the number of the last connection; `protocol` its level (4 or 5).
+    `gap_possible_ns` is when a session that was expected had gone at the broker (0: never), counted
+    in `session_lost`. `refused_filters` were not granted as asked. `widened` lists filters that were
+    subscribed although nobody asked for them, to leave no overlap. `duplicates` counts uplinks with
+    the DUP flag, `oversize` those over the maximum packet size, which were acknowledged and dropped,
+    `silences` reconnects of the flow watchdog. `unacknowledged_bytes` is an estimate of memory.
+    """
+
+    state: SessionState = SessionState.NEW
+    since_ns: int = 0
+    last_error: str = ""
+    connection: int = 0
+    protocol: int = 0
+    session_present: bool = False
+    session_expiry_s: int = 0
+    gap_possible_ns: int = 0
+    filters: tuple[str, ...] = ()
+    refused_filters: tuple[str, ...] = ()
+    widened: tuple[str, ...] = ()
+    paused: bool = False
+    last_heard_ns: int = 0
+    connects: int = 0
+    reconnects: int = 0
+    session_lost: int = 0
+    protocol_errors: int = 0
+    silences: int = 0
+    pauses: int = 0
+    messages: int = 0
+    bytes: int = 0
+    duplicates: int = 0
+    oversize: int = 0
+    unacknowledged: int = 0
+    unacknowledged_bytes: int = 0

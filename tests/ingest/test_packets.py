@@ -1,0 +1,274 @@
+"""The packet core against the specification, against paho, and against noise."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from gateway.ingest import packets
+from gateway.ingest.answers import Oversize, PingResp
+from gateway.ingest.packets import Scan, Scanner, acknowledgements, batch_of
+from gateway.ingest.wire import ProtocolError, packet
+from gateway.model import Frames
+from tests.ingest.peer import LEVELS, Message, messages, paho_against_us, pieces, read_to_goodbye, welcome
+
+CUTS = st.lists(st.floats(0, 1), max_size=8)
+PINGRESP = b"\xd0\x00"
+
+
+def scan_all(parts: list[bytes], level: int, **options: int) -> list[Scan]:
+    scanner = Scanner(level, **options)
+    return [scan for part in parts for scan in scanner.feed(part)]
+
+
+def scan_until_error(
+    parts: list[bytes], level: int, max_packet: int = 1 << 28
+) -> tuple[list[Scan], ProtocolError | None]:
+    scanner, scans = Scanner(level, max_packet=max_packet), []
+    try:
+        for part in parts:
+            for scan in scanner.feed(part):
+                scans.append(scan)  # noqa: PERF402 - kept although the generator may raise
+    except ProtocolError as error:
+        return scans, error
+    return scans, None
+
+
+def columns(scans: list[Scan]) -> list[tuple[bytes, bytes, int, int]]:
+    return [
+        row
+        for scan in scans
+        for row in zip(
+            scan.topics, scan.payloads, scan.headers.tolist(), scan.packet_ids.tolist(), strict=True
+        )
+    ]
+
+
+def test_a_frame_becomes_one_row() -> None:
+    """Topic, payload, first byte, packet identifier, and the frame as received."""
+    frame = Message("city/paris/bin/7/up", b"{}", qos=1, packet_id=0x1234, retain=True).frame(4)
+    (scan,) = scan_all([frame], 4)
+    assert columns([scan]) == [(b"city/paris/bin/7/up", b"{}", 0x33, 0x1234)]
+    assert scan.frames == frame
+    assert scan.headers.dtype == np.uint8
+    assert scan.packet_ids.dtype == np.uint16
+
+
+@settings(deadline=None)
+@given(messages(), LEVELS, CUTS, st.booleans())
+def test_any_split_gives_the_same(sent: list[Message], level: int, cuts: list[float], pings: bool) -> None:  # noqa: FBT001 - hypothesis gives it
+    """Where reads begin and end does not matter; other packets between do not either."""
+    between = PINGRESP if pings else b""
+    frames = [message.frame(level) for message in sent]
+    stream = between + between.join(frames) + between
+    scans = scan_all(pieces(stream, cuts), level)
+    assert columns(scans) == [
+        (
+            message.topic.encode(),
+            message.content,
+            0x30 | message.qos << 1 | message.retain,
+            message.packet_id if message.qos else 0,
+        )
+        for message in sent
+    ]
+    assert b"".join(scan.frames for scan in scans) == b"".join(frames)
+    answers = [answer for scan in scans for answer in scan.answers]
+    assert answers == [PingResp()] * (stream.count(between) and len(sent) + 1 + (not sent)) * pings
+
+
+@settings(max_examples=40, deadline=None)
+@given(messages(8), LEVELS, CUTS)
+def test_it_agrees_with_pahos_decoder(sent: list[Message], level: int, cuts: list[float]) -> None:
+    """Paho reads the same topics, payloads, QoS, retain, identifiers; its PUBACKs are ours."""
+    stream = b"".join(message.frame(level) for message in sent)
+    heard: list[tuple[bytes, bytes, int, int]] = []
+    with paho_against_us(level) as (client, ours):
+        client.on_message = lambda _c, _u, m: heard.append(
+            (m.topic.encode(), m.payload, 0x30 | m.dup << 3 | m.qos << 1 | m.retain, m.mid)
+        )
+        welcome(client, ours, level)
+        for part in pieces(stream, cuts):
+            ours.sendall(part)
+            client.loop_read()
+        deadline = time.monotonic() + 10
+        while len(heard) < len(sent) and time.monotonic() < deadline:
+            client.loop_read()
+        acknowledged = read_to_goodbye(client, ours)
+    scans = scan_all(pieces(stream, cuts), level)
+    assert columns(scans) == heard
+    assert b"".join(acknowledgements(scan.packet_ids) for scan in scans) == acknowledged
+
+
+@settings(max_examples=40, deadline=None)
+@given(messages(8), LEVELS, CUTS)
+def test_it_reads_what_paho_encodes(sent: list[Message], level: int, cuts: list[float]) -> None:
+    """Frames as another implementation writes them."""
+    with paho_against_us(level) as (client, ours):
+        welcome(client, ours, level)
+        numbers = [
+            client.publish(message.topic, message.content, qos=message.qos, retain=message.retain).mid
+            for message in sent
+        ]
+        stream = read_to_goodbye(client, ours)
+    scans = scan_all(pieces(stream, cuts), level)
+    assert columns(scans) == [
+        (m.topic.encode(), m.content, 0x30 | m.qos << 1 | m.retain, mid if m.qos else 0)
+        for m, mid in zip(sent, numbers, strict=True)
+    ]
+
+
+def test_a_scan_is_bounded_by_count() -> None:
+    """More packets than the maximum come as several scans of one read, in order."""
+    stream = b"".join(Message("t", str(i).encode(), qos=0).frame(4) for i in range(25))
+    scans = scan_all([stream], 4, max_count=10)
+    assert [len(scan) for scan in scans] == [10, 10, 5]
+    assert b"".join(scan.frames for scan in scans) == stream
+
+
+@pytest.mark.parametrize(
+    ("level", "stream"),
+    [
+        pytest.param(4, packet(0x36, b"\x00\x01t\x00\x01"), id="QoS 3"),
+        pytest.param(4, packet(0x32, b"\x00\x01t\x00\x00"), id="packet identifier 0"),
+        pytest.param(4, packet(0x30, b"\x00\x05t"), id="topic past its frame"),
+        pytest.param(4, packet(0x30, b"\x00\x05t") + b"x" * 9, id="topic into the next packet"),
+        pytest.param(4, packet(0x30, b"\x00\x00x"), id="empty topic"),
+        pytest.param(4, packet(0x30, b""), id="nothing in it"),
+        pytest.param(4, packet(0x32, b"\x00\x01t\x00"), id="half an identifier"),
+        pytest.param(5, packet(0x30, b"\x00\x01t"), id="no properties"),
+        pytest.param(5, packet(0x30, b"\x00\x01t\x05x"), id="properties past the frame"),
+        pytest.param(5, packet(0x30, b"\x00\x01t\x80\x01" + b"x" * 127), id="long properties past the frame"),
+        pytest.param(5, packet(0x30, b"\x00\x01t\xff\xff\xff\xff\x01"), id="property length of five bytes"),
+        pytest.param(4, b"\x30\xff\xff\xff\xff", id="remaining length of five bytes"),
+        pytest.param(4, b"\x00\x00", id="type 0"),
+        pytest.param(4, b"\xf0\x00", id="AUTH under 3.1.1"),
+        pytest.param(4, b"\xe0\x00", id="DISCONNECT under 3.1.1"),
+        pytest.param(5, b"\xc0\x00", id="PINGREQ from a broker"),
+        pytest.param(5, b"\xd1\x00", id="PINGRESP with flags"),
+        pytest.param(5, b"\xd0\x01x", id="PINGRESP with a body"),
+        pytest.param(5, packet(0x90, b"\x00\x01\x00"), id="SUBACK without codes"),
+    ],
+)
+def test_what_breaks_the_rules_is_an_error(level: int, stream: bytes) -> None:
+    """Each broken packet raises, after the good one before it was given out."""
+    good = Message("t", b"p", qos=0).frame(level)
+    found, error = scan_until_error([good + stream + b"\x00" * 4], level)
+    assert error is not None
+    assert [scan.frames for scan in found] == [good]
+
+
+def test_a_packet_over_the_maximum_is_an_error_under_mqtt_5() -> None:
+    """The broker was told the maximum; it is refused before its payload arrives."""
+    frame = Message("t", b"x" * 1_000, qos=0).frame(5)
+    with pytest.raises(ProtocolError, match="the maximum is 100"):
+        scan_all([frame[:10]], 5, max_packet=100)
+    assert len(scan_all([frame], 5, max_packet=len(frame))) == 1
+
+
+@settings(deadline=None)
+@given(CUTS, st.integers(100, 200_000), st.sampled_from((0, 1)))
+@example(cuts=[], size=200_000, qos=1)
+def test_an_overlong_uplink_is_skipped_under_3_1_1(cuts: list[float], size: int, qos: int) -> None:
+    """Its topic and identifier are given out, its payload is never kept, its neighbours are whole."""
+    before, after = Message("a", b"1").frame(4), Message("b", b"2").frame(4)
+    long = Message("long", b"x" * size, qos=qos, packet_id=77).frame(4)
+    scanner = Scanner(4, max_packet=100)
+    scans = []
+    for part in pieces(before + long + after, cuts):
+        scans += list(scanner.feed(part))
+        assert scanner.pending() <= 65_535 + 16
+    assert columns(scans) == [(b"a", b"1", 0x32, 1), (b"b", b"2", 0x32, 1)]
+    (oversize,) = (answer for scan in scans for answer in scan.answers)
+    assert oversize == Oversize(b"long", 0x30 | qos << 1, 77 if qos else 0, len(long))
+
+
+def test_an_overlong_packet_that_lies_is_an_error_under_3_1_1() -> None:
+    """A topic past the frame of an over-long uplink raises, too; so does any other over-long packet."""
+    with pytest.raises(ProtocolError):
+        scan_all([packet(0x30, b"\x00\xff" + b"t" * 150)], 4, max_packet=100)
+    with pytest.raises(ProtocolError):
+        scan_all([packet(0x90, b"\x00\x01" + b"\x00" * 150)], 4, max_packet=100)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.binary(max_size=400), LEVELS, st.sampled_from((50, 1 << 28)), CUTS)
+def test_noise_raises_nothing_but_protocol_errors(
+    noise: bytes, level: int, max_packet: int, cuts: list[float]
+) -> None:
+    """And what is given out is consistent: its frames, scanned again, are the same rows."""
+    check_consistent(pieces(noise, cuts), level, max_packet)
+
+
+@settings(max_examples=300, deadline=None)
+@given(messages(6), LEVELS, st.lists(st.tuples(st.floats(0, 1), st.integers(0, 255)), max_size=4), CUTS)
+def test_damaged_streams_raise_nothing_but_protocol_errors(
+    sent: list[Message], level: int, damage: list[tuple[float, int]], cuts: list[float]
+) -> None:
+    """Bytes changed anywhere in a valid stream."""
+    stream = bytearray(b"".join(message.frame(level) for message in sent) + PINGRESP)
+    for place, byte in damage:
+        stream[int(place * (len(stream) - 1))] = byte
+    check_consistent(pieces(bytes(stream), cuts), level, 1 << 28)
+
+
+def check_consistent(parts: list[bytes], level: int, max_packet: int) -> None:
+    scans, _error = scan_until_error(parts, level, max_packet)
+    for scan in scans:
+        if len(scan):
+            assert columns(scan_all([scan.frames], level)) == columns([scan])
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(0, 0xFFFF), max_size=50))
+def test_acknowledgements_are_pubacks_in_order(numbers: list[int]) -> None:
+    """Four bytes each; QoS 0 (identifier 0) has none."""
+    wanted = b"".join(b"\x40\x02" + number.to_bytes(2, "big") for number in numbers if number)
+    assert acknowledgements(np.array(numbers, dtype=np.uint16)) == wanted
+
+
+def record(frames: bytes, count: int, level: int = 5) -> Frames:
+    return Frames("main", 3, "ecluse", level, 1_763_769_600_000_000_000, count, frames)
+
+
+@settings(deadline=None)
+@given(messages(), LEVELS)
+def test_a_journalled_record_becomes_the_batch_that_it_was(sent: list[Message], level: int) -> None:
+    """Replay gives the same columns as the reading did, and says where it stood."""
+    stream = b"".join(message.frame(level) for message in sent)
+    batch = batch_of(record(stream, len(sent), level), position=41)
+    rows = zip(batch.topics, batch.payloads, batch.headers.tolist(), batch.packet_ids.tolist(), strict=True)
+    assert list(rows) == columns(scan_all([stream], level))
+    assert (batch.position, batch.connection, batch.session, batch.protocol) == (41, 3, "ecluse", level)
+    assert batch.frames == stream
+
+
+@pytest.mark.parametrize(
+    ("frames", "count"),
+    [
+        pytest.param(Message("t", b"p").frame(5), 2, id="one is missing"),
+        pytest.param(Message("t", b"p").frame(5) * 2, 1, id="one too many"),
+        pytest.param(Message("t", b"p").frame(5)[:-1], 1, id="cut short"),
+        pytest.param(Message("t", b"p").frame(5) + PINGRESP, 1, id="another packet"),
+        pytest.param(b"\xff" * 20, 1, id="noise"),
+    ],
+)
+def test_a_damaged_record_is_an_error(frames: bytes, count: int) -> None:
+    """The caller sets the record aside."""
+    with pytest.raises(ProtocolError):
+        batch_of(record(frames, count), position=1)
+
+
+def test_properties_of_any_length_are_skipped() -> None:
+    """Over 127 bytes the length itself takes two bytes, over 16,383 three."""
+    for size in (0, 90, 127, 128, 300, 16_400, 70_000):
+        message = Message("t", b"payload", properties=size)
+        assert columns(scan_all([message.frame(5)], 5)) == [(b"t", b"payload", 0x32, 1)]
+
+
+def test_the_default_maximum_is_mqtts_own() -> None:
+    """Four bytes of remaining length and the first byte."""
+    assert packets.Scanner(5).max_packet == 268_435_455 + 5
