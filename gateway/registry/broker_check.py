@@ -1,0 +1,82 @@
+"""Tries the broker once, beside the gateway's own session: can we connect, and may we subscribe?"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import aiomqtt
+from paho.mqtt.reasoncodes import ReasonCode
+
+from gateway.errors import EcluseError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gateway.ingest.settings import MqttSettings
+
+TIMEOUT_S = 10.0
+
+
+class BrokerTrouble(EcluseError):  # noqa: N818 - says what the broker said
+    """The broker cannot be used as configured."""
+
+
+async def try_broker(session: MqttSettings, filters: Sequence[tuple[str, int]]) -> str:
+    """Connect with another client identifier and a clean session, subscribe, and go.
+
+    Returns one line on the connection. Raises BrokerTrouble with what was refused.
+    """
+    versions = {"5": [aiomqtt.ProtocolVersion.V5], "3.1.1": [aiomqtt.ProtocolVersion.V311]}.get(
+        session.protocol, [aiomqtt.ProtocolVersion.V5, aiomqtt.ProtocolVersion.V311]
+    )
+    trouble = BrokerTrouble("not tried")
+    for version in versions:
+        try:
+            async with asyncio.timeout(TIMEOUT_S):
+                return await _try(session, filters, version)
+        except TimeoutError:
+            trouble = BrokerTrouble(f"no answer within {TIMEOUT_S:.0f} s", hint="is it the right port?")
+        except aiomqtt.MqttError as error:
+            trouble = BrokerTrouble(f"cannot connect: {error}", hint=_hint(str(error)))
+    raise trouble
+
+
+async def _try(
+    session: MqttSettings, filters: Sequence[tuple[str, int]], version: aiomqtt.ProtocolVersion
+) -> str:
+    client = aiomqtt.Client(
+        hostname=session.host,
+        port=session.port,
+        identifier=f"{session.client_id}-check",
+        username=session.username,
+        password=session.password,
+        protocol=version,
+        tls_context=session.tls,
+        timeout=TIMEOUT_S,
+        clean_session=None if version is aiomqtt.ProtocolVersion.V5 else True,
+    )
+    async with client:
+        refused = []
+        for topic, qos in filters:
+            granted = await client.subscribe(topic, qos=qos)
+            if any(_is_refusal(code) for code in granted):
+                refused.append(topic)
+    if refused:
+        raise BrokerTrouble(
+            f"does not let us subscribe to {', '.join(refused)}", hint="give this user the right to read them"
+        )
+    name = "5" if version is aiomqtt.ProtocolVersion.V5 else "3.1.1"
+    return f"MQTT {name} at {session.host}:{session.port}, {len(filters)} subscriptions granted"
+
+
+def _is_refusal(code: object) -> bool:
+    if isinstance(code, ReasonCode):
+        return bool(code.is_failure)
+    return isinstance(code, int) and code >= 0x80
+
+
+def _hint(said: str) -> str:
+    if "authori" in said.lower() or "user name" in said.lower():
+        return "username and password: see [broker], or ECLUSE_BROKER__PASSWORD"
+    return "is the broker running, and is url right?"
