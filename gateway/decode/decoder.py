@@ -1,0 +1,168 @@
+"""Whole batches of uplinks become columns of readings; what is wrong becomes rejections.
+
+Never raises on bad data, and a bad uplink costs only itself: what a batch gives for one uplink
+depends on that uplink, the rules in force and the uplinks before it, never on its neighbours.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from gateway.decode.refusals import Refusals
+from gateway.decode.uplinks import Uplinks, lay_out, topics_of
+from gateway.model import TimeSource
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gateway.decode.draft import Draft
+    from gateway.decode.identity import Identities
+    from gateway.decode.routes import Routes
+    from gateway.model import Bool, Int32, Int64, RawBatch, Readings, Rejection
+
+_RETAIN = 0x01
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """A sample of a device that is not in the registry: `index` is its uplink's place in the batch."""
+
+    index: int
+    site: str
+    device: str
+    topic: str
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """What a batch of uplinks gave.
+
+    Each uplink is in exactly one of: `readings` (some row's `uplink`), `rejections` with 0 readings
+    (refused whole), `duplicates`, `ignored` (retained, without a device time); the last two are
+    places in the batch, int64, ascending. `heard` are the (site, device) that gave readings, once for
+    each topic that they used; `unknown` has one sample for each such topic of a device that is not in
+    the registry, accepted or not.
+    """
+
+    readings: list[Readings]
+    rejections: list[Rejection]
+    duplicates: Int64
+    ignored: Int64
+    heard: list[tuple[str, str]]
+    unknown: list[Unknown]
+
+
+def decode(batch: RawBatch, routes: Routes, identities: Identities | None = None) -> Decoded:
+    """Decode one batch. See `decode_together`."""
+    return decode_together((batch,), routes, identities)
+
+
+def decode_together(
+    batches: Sequence[RawBatch], routes: Routes, identities: Identities | None = None
+) -> Decoded:
+    """Decode batches, in journal order, as if they were one: larger ones are cheaper.
+
+    Places of uplinks count through all batches; receive times and the nanoseconds that tell uplinks
+    of one record apart stay those of each record. Without `identities` no duplicates are looked for.
+    """
+    if not sum(map(len, batches)):
+        nothing = np.zeros(0, dtype=np.int64)
+        return Decoded([], [], nothing, nothing, [], [])
+    topics = topics_of(batches)
+    uplinks = lay_out(batches, topics, routes.codes(topics))
+    refusals = Refusals(len(uplinks))
+    drafts = _begin(uplinks, routes, refusals)
+    ignored = _retained(uplinks, drafts)
+    repeated = _repeated(batches, drafts, routes, identities, ignored)
+    drafts = [draft.select(~(ignored | repeated)[draft.index]) for draft in drafts]
+    readings = [one for draft in drafts for one in draft.decoder.finish(draft, refusals, routes.devices)]
+    kept = np.zeros(len(uplinks), dtype=np.bool_)
+    for one in readings:
+        kept[one.uplink] = True
+    return Decoded(
+        readings=readings,
+        rejections=refusals.settled(kept),
+        duplicates=np.flatnonzero(repeated),
+        ignored=np.flatnonzero(ignored),
+        heard=_heard(uplinks.codes[kept], routes),
+        unknown=_unknown(uplinks, routes),
+    )
+
+
+def _begin(uplinks: Uplinks, routes: Routes, refusals: Refusals) -> list[Draft]:
+    """Refuse what has no route, and begin the rest, profile by profile."""
+    decoder_of = routes.decoder_of(uplinks.codes)
+    for index in np.flatnonzero(decoder_of < 0).tolist():
+        refusal = routes.refusals[int(uplinks.codes[index])]
+        refusals.refuse(index, refusal.reason, refusal.detail)
+    return [
+        routes.decoders[number].begin(uplinks, np.flatnonzero(decoder_of == number), refusals)
+        for number in np.unique(decoder_of[decoder_of >= 0]).tolist()
+    ]
+
+
+def _retained(uplinks: Uplinks, drafts: Sequence[Draft]) -> Bool:
+    """Return which uplinks the broker had kept, without a device time: when they were said is unknown."""
+    ignored = np.zeros(len(uplinks), dtype=np.bool_)
+    retained = uplinks.headers & _RETAIN != 0
+    if retained.any():
+        for draft in drafts:
+            if draft.decoder.plan.retained != "state":
+                ignored[draft.index] = retained[draft.index] & (draft.source == TimeSource.RECEIPT)
+    return ignored
+
+
+def _repeated(
+    batches: Sequence[RawBatch],
+    drafts: Sequence[Draft],
+    routes: Routes,
+    identities: Identities | None,
+    ignored: Bool,
+) -> Bool:
+    """Return which uplinks without a device time came before."""
+    repeated = np.zeros(len(ignored), dtype=np.bool_)
+    if identities is None:
+        return repeated
+    index, codes, sequences = _untimed(drafts, ignored)
+    first = 0
+    for batch in batches:
+        own = slice(*np.searchsorted(index, (first, first + len(batch))).tolist())
+        devices = [routes.devices[code] for code in codes[own].tolist()]
+        repeated[index[own]] = identities.duplicates(batch, index[own] - first, devices, sequences[own])
+        first += len(batch)
+    return repeated
+
+
+def _untimed(drafts: Sequence[Draft], ignored: Bool) -> tuple[Int64, Int32, list[object]]:
+    """Return the uplinks that rest on their receive time, ascending, with routes and sequences."""
+    index: list[Int64] = [np.zeros(0, dtype=np.int64)]
+    codes: list[Int32] = [np.zeros(0, dtype=np.int32)]
+    sequences: list[object] = []
+    for draft in drafts:
+        places = np.flatnonzero((draft.source == TimeSource.RECEIPT) & ~ignored[draft.index])
+        if len(places):
+            index.append(draft.index[places])
+            codes.append(draft.codes[places])
+            sequences += draft.decoder.sequences(draft, places)
+    joined = np.concatenate(index)
+    order = np.argsort(joined, kind="stable")
+    return joined[order], np.concatenate(codes)[order], [sequences[place] for place in order.tolist()]
+
+
+def _heard(codes: Int32, routes: Routes) -> list[tuple[str, str]]:
+    """Return the devices of these routes, once a topic, in the order of their codes."""
+    seen = np.zeros(len(routes.devices), dtype=np.bool_)
+    seen[codes] = True
+    devices = routes.devices
+    return [devices[code] for code in np.flatnonzero(seen).tolist()]
+
+
+def _unknown(uplinks: Uplinks, routes: Routes) -> list[Unknown]:
+    samples = []
+    for index in routes.unknown_first(uplinks.codes):
+        site, device = routes.devices[int(uplinks.codes[index])]
+        samples.append(Unknown(index, site, device, uplinks.topics[index].decode()))
+    return samples

@@ -1,0 +1,45 @@
+"""Uplinks of one profile between parsing and columns, while their identity is judged."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import compress
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from gateway.decode.profile_decoder import ProfileDecoder
+    from gateway.model import Bool, Int32, Int64, UInt8
+
+
+@dataclass(slots=True)
+class Draft:
+    """Parsed uplinks of one profile with their event times.
+
+    `index` int64[n] is the place of each in its batch, `codes` int32[n] its route, `time` int64[n]
+    ns UTC, `source` uint8[n] (`TimeSource`).
+    """
+
+    decoder: ProfileDecoder
+    index: Int64
+    codes: Int32
+    objects: list[Any]
+    time: Int64
+    source: UInt8
+    received_ns: Int64
+
+    def __len__(self) -> int:
+        return len(self.objects)
+
+    def select(self, kept: Bool) -> Draft:
+        """Return some of the uplinks."""
+        if kept.all():
+            return self
+        return Draft(
+            decoder=self.decoder,
+            index=self.index[kept],
+            codes=self.codes[kept],
+            objects=list(compress(self.objects, kept.tolist())),
+            time=self.time[kept],
+            source=self.source[kept],
+            received_ns=self.received_ns[kept],
+        )

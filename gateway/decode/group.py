@@ -1,0 +1,213 @@
+"""One group of quantities: the rows that its uplinks give, and their columns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from gateway.decode.columns import Fault, labels, read_column, want_of
+from gateway.decode.derive import Formulas
+from gateway.decode.shape import Want
+from gateway.errors import ConfigurationError, Problem
+from gateway.model import Reason
+from gateway.profiles.paths import Take, bound
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gateway.decode.levels import Level, Levels
+    from gateway.decode.shape import Leaf, Shape
+    from gateway.model import Bool, Float64, Int64, SeriesTable
+    from gateway.profiles.plan import GroupPlan, ProfilePlan
+
+
+@dataclass(slots=True)
+class Block:
+    """Rows of one group: `uplink` int64[m] (place among the parsed uplinks), never descending.
+
+    `labels` holds a list[m] for each dimension ("" where a row has none), `values` float64[q, m]
+    (NaN where absent), `missing` the uplinks that lack a required quantity, with a sentence.
+    """
+
+    uplink: Int64
+    labels: list[list[str]]
+    values: Float64
+    faults: list[Fault] = field(default_factory=list)
+    missing: list[tuple[Int64, str]] = field(default_factory=list)
+
+    def select(self, rows: Bool) -> Block:
+        """Return some of the rows, without faults: those were told before."""
+        if rows.all():
+            return self
+        places = np.flatnonzero(rows).tolist()
+        return Block(
+            uplink=self.uplink[rows],
+            labels=[[column[place] for place in places] for column in self.labels],
+            values=self.values[:, rows],
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """The quantities of a group that are found on one level, and where the dimensions of a row are."""
+
+    level: Level
+    quantities: list[tuple[int, Leaf]]
+    dimensions: list[tuple[Level, Leaf | None]]
+    """The level that has the dimension, and its leaf (None = the keys of that level)."""
+
+
+class GroupDecoder:
+    """Reads one group out of the parsed uplinks of a profile."""
+
+    def __init__(self, plan: ProfilePlan, group: GroupPlan) -> None:
+        self.group = group
+        self._plan = plan
+        self._parts: list[_Part] = []
+        self._formulas = Formulas(plan, group)
+
+    @property
+    def parameters(self) -> frozenset[str]:
+        """The parameters that the group's formulas read."""
+        return self._formulas.parameters
+
+    @property
+    def levels(self) -> list[Level]:
+        """The levels that the group needs opened."""
+        return [part.level for part in self._parts]
+
+    def want(self, shape: Shape) -> None:
+        """Ask for the fields needed."""
+        for quantity in self.group.quantities:
+            if quantity.path is not None:
+                shape.want(quantity.path, want_of(quantity))
+        for dimension in self.group.dimensions:
+            if dimension in self._plan.dimensions:
+                shape.want(self._plan.dimensions[dimension], Want.LABEL)
+
+    def bind(self, shape: Shape) -> None:
+        """Learn how to read them. Raises ConfigurationError where a dimension cannot be found."""
+        parts: dict[Level, list[tuple[int, Leaf]]] = {}
+        for number, quantity in enumerate(self.group.quantities):
+            if quantity.path is not None:
+                leaf = shape.leaf(quantity.path)
+                parts.setdefault(leaf.level, []).append((number, leaf))
+        self._parts = [
+            _Part(level, quantities, [self._dimension(shape, level, name) for name in self.group.dimensions])
+            for level, quantities in parts.items()
+        ]
+
+    def _dimension(self, shape: Shape, level: Level, name: str) -> tuple[Level, Leaf | None]:
+        path = self._plan.dimensions.get(name)
+        if path is not None:
+            leaf = shape.leaf(path)
+            if level[: len(leaf.level)] == leaf.level:
+                return leaf.level, leaf
+        elif name in bound(level):
+            ends = [end for end, step in enumerate(level, 1) if step.take is Take.BIND and step.name == name]
+            return level[: ends[0]], None
+        what = f"the dimension {name} cannot be found where its quantities are"
+        raise ConfigurationError([Problem(where=self._plan.name, what=what)])
+
+    def read(
+        self, levels: Levels, parameter: Callable[[str], Float64], texts: SeriesTable, max_texts: int
+    ) -> Block:
+        """Return the group's rows; `parameter` gives a parameter's value for each uplink, float64[n]."""
+        blocks = [self._read_part(part, levels, texts, max_texts) for part in self._parts]
+        block = blocks[0] if len(blocks) == 1 else self._joined(blocks)
+        self._formulas.apply(block.values, block.faults, lambda name: parameter(name)[block.uplink])
+        self._refuse_unlabelled(block)
+        return block
+
+    def _read_part(self, part: _Part, levels: Levels, texts: SeriesTable, max_texts: int) -> Block:
+        rows = levels.rows(part.level)
+        block = Block(
+            uplink=rows.uplink,
+            labels=[self._labels(levels, part.level, *where) for where in part.dimensions],
+            values=np.full((len(self.group.quantities), len(rows.objects)), np.nan),
+        )
+        for number, leaf in part.quantities:
+            quantity = self.group.quantities[number]
+            raw = leaf.values(rows.objects)
+            column, faults = read_column(quantity, raw, mixed=leaf.mixed, texts=texts, max_texts=max_texts)
+            block.values[number] = column
+            block.faults += faults
+            if quantity.required:
+                block.missing += _missing(quantity.name, raw, rows.uplink, len(levels.rows(()).objects))
+        return block
+
+    def _labels(self, levels: Levels, level: Level, above: Level, leaf: Leaf | None) -> list[str]:
+        rows = levels.rows(above)
+        values = labels(rows.keys if leaf is None else leaf.values(rows.objects))
+        places = levels.ancestors(level, above)
+        return values if places is None else [values[place] for place in places.tolist()]
+
+    def _joined(self, blocks: list[Block]) -> Block:
+        """Put the parts of a group together: rows of the same uplink and dimensions become one row.
+
+        What a part says twice of the same dimensions stays two rows: they are judged downstream.
+        """
+        keys: list[tuple[int, int, tuple[str, ...]]] = []
+        place: dict[tuple[int, int, tuple[str, ...]], int] = {}
+        for block in blocks:
+            keys += _numbered(block)
+        ordered = sorted(dict.fromkeys(keys), key=lambda key: key[0])
+        place = {key: row for row, key in enumerate(ordered)}
+        joined = Block(
+            uplink=np.array([key[0] for key in ordered], dtype=np.int64),
+            labels=[[key[2][d] for key in ordered] for d in range(len(self.group.dimensions))],
+            values=np.full((len(self.group.quantities), len(ordered)), np.nan),
+        )
+        for block, part in zip(blocks, self._parts, strict=True):
+            rows = np.array([place[key] for key in _numbered(block)], dtype=np.int64)
+            for number, _ in part.quantities:
+                joined.values[number, rows] = block.values[number]
+            joined.faults += [_moved(fault, rows, len(ordered)) for fault in block.faults]
+            joined.missing += block.missing
+        return joined
+
+    def _refuse_unlabelled(self, block: Block) -> None:
+        """Refuse the readings of rows that lack a dimension: they would fall into another's series."""
+        for name, column in zip(self.group.dimensions, block.labels, strict=True):
+            if "" not in column:
+                continue
+            bare = np.array([label == "" for label in column], dtype=np.bool_)
+            for number in range(len(self.group.quantities)):
+                rows = bare & ~np.isnan(block.values[number])
+                if rows.any():
+                    block.faults.append(Fault(rows, Reason.MISSING_FIELD, f"the dimension {name} is missing"))
+            block.values[:, bare] = np.nan
+
+
+def _missing(name: str, raw: list[object], uplink: Int64, uplinks: int) -> list[tuple[Int64, str]]:
+    """Return the uplinks where a required quantity is absent from a row, or has no row at all."""
+    given = np.zeros(uplinks, dtype=np.bool_)
+    given[uplink] = True
+    given[uplink[np.array([value is None for value in raw], dtype=np.bool_)]] = False
+    return [(np.flatnonzero(~given), f"{name} is missing")] if not given.all() else []
+
+
+def _numbered(block: Block) -> list[tuple[int, int, tuple[str, ...]]]:
+    """Return a key for each row: its uplink, how often that uplink said it before, its dimensions."""
+    said: dict[tuple[int, tuple[str, ...]], int] = {}
+    keys = []
+    dimensions = zip(*block.labels, strict=True) if block.labels else iter([()] * len(block.uplink))
+    for uplink, label in zip(block.uplink.tolist(), dimensions, strict=True):
+        times = said.get((uplink, label), 0)
+        said[uplink, label] = times + 1
+        keys.append((uplink, times, label))
+    return keys
+
+
+def _moved(fault: Fault, rows: Int64, size: int) -> Fault:
+    """Return a part's fault, told of the joined rows."""
+    mask = np.zeros(size, dtype=np.bool_)
+    mask[rows[fault.rows]] = True
+    values = None
+    if fault.values is not None:
+        values = [None] * size
+        for row, value in zip(rows.tolist(), fault.values, strict=True):
+            values[row] = value
+    return Fault(mask, fault.reason, fault.detail, values)

@@ -1,0 +1,273 @@
+"""One profile, compiled: payloads of its uplinks become the readings of its groups.
+
+Two steps, because an uplink's identity lies between them: `begin` parses and finds the event times,
+`finish` makes the columns of those uplinks that are no duplicates.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gateway.decode.draft import Draft
+from gateway.decode.event_time import EventTimes
+from gateway.decode.group import Block, GroupDecoder
+from gateway.decode.history import History
+from gateway.decode.levels import Levels
+from gateway.decode.parameters import Parameters
+from gateway.decode.payload import Payload
+from gateway.decode.series import SeriesCodes
+from gateway.errors import ConfigurationError, Problem
+from gateway.model import Flag, Readings, Reason, SeriesTable, TimeSource
+
+if TYPE_CHECKING:
+    from collections.abc import MutableMapping, Sequence
+
+    from gateway.decode.history import Past
+    from gateway.decode.payload import Reader
+    from gateway.decode.refusals import Refusals
+    from gateway.decode.uplinks import Uplinks
+    from gateway.model import Bool, Device, Float64, Int64, UInt8
+    from gateway.profiles.plan import GroupPlan, ProfilePlan
+
+TableKey = tuple[str, str]
+
+
+def table_key(plan: ProfilePlan, group: GroupPlan) -> TableKey:
+    """Return the key of a group's table of series: profile name and dimensions.
+
+    Not the group's index: a new version of a profile can number its groups otherwise, and the same
+    dimensions must find the same codes.
+    """
+    return plan.name, ",".join(group.dimensions)
+
+
+@dataclass(slots=True)
+class _Group:
+    decoder: GroupDecoder
+    series: SeriesCodes
+
+
+@dataclass(slots=True)
+class _Rows:
+    """A group's rows with their times, ready to become readings."""
+
+    block: Block
+    time: Int64
+    source: UInt8 = field(repr=False)
+
+
+class ProfileDecoder:
+    """Decodes the uplinks of one version of one profile.
+
+    Raises ConfigurationError at construction where the plan contradicts itself or names a format
+    that there is not.
+    """
+
+    def __init__(
+        self,
+        plan: ProfilePlan,
+        *,
+        tables: MutableMapping[TableKey, SeriesTable],
+        texts: SeriesTable,
+        max_series: int,
+    ) -> None:
+        self.plan = plan
+        self._texts = texts
+        self._max_series = max_series
+        self._times = EventTimes(plan)
+        self._history, self._history_group, self._history_row = _history(plan)
+        decoders = [GroupDecoder(plan, group) for group in plan.groups]
+        readers: list[Reader] = [self._times, *decoders]
+        self._payload = Payload(plan, [*readers, self._history] if self._history else readers)
+        self._payload.open(level for decoder in decoders for level in decoder.levels)
+        self._groups = [
+            _Group(decoder, SeriesCodes(_table(tables, plan, decoder), max_series)) for decoder in decoders
+        ]
+        self._parameters = Parameters(plan.parameters, self._parameter_names())
+
+    def _parameter_names(self) -> set[str]:
+        plan = self.plan
+        named = {
+            plan.covers.parameter if plan.covers else None,
+            plan.history.parameter if plan.history else None,
+        }
+        names = set().union(*(group.decoder.parameters for group in self._groups))
+        return names | {name for name in named if name}
+
+    def admit(self, code: int, key: tuple[str, str], device: Device | None) -> None:
+        """Learn a route of this profile: its code, its (site, device), its registry entry if any."""
+        self._parameters.admit(code, device)
+        for group in self._groups:
+            group.series.admit(code, key)
+
+    def forget(self, *, max_series: int) -> None:
+        """Forget every route, since codes are about to be given anew; tables stay."""
+        self._parameters.forget()
+        self._max_series = max_series
+        for group in self._groups:
+            group.series.forget()
+            group.series.max_series = max_series
+
+    def begin(self, uplinks: Uplinks, index: Int64, refusals: Refusals) -> Draft:
+        """Parse the uplinks at `index` (int64[n], ascending) and find their event times."""
+        index = self._small(uplinks, index, refusals)
+        payloads = uplinks.payloads
+        parsed = self._payload.parser.parse(
+            payloads if len(index) == len(payloads) else [payloads[place] for place in index.tolist()]
+        )
+        for failure in parsed.failures:
+            refusals.refuse(int(index[failure.index]), failure.reason, failure.detail)
+        if parsed.failures:
+            index = np.delete(index, [failure.index for failure in parsed.failures])
+        codes = uplinks.codes[index]
+        times = self._times.read(parsed.objects, uplinks.receipt_ns(index), codes, self._parameters)
+        draft = Draft(
+            self, index, codes, parsed.objects, times.time, times.source, uplinks.received_ns[index]
+        )
+        kept = np.ones(len(index), dtype=np.bool_)
+        for wrong in times.wrong:
+            refusals.refuse_all(index[wrong.uplinks], wrong.reason, wrong.detail)
+            kept &= ~wrong.uplinks
+        return draft.select(kept)
+
+    def _small(self, uplinks: Uplinks, index: Int64, refusals: Refusals) -> Int64:
+        large = uplinks.sizes[index] > self.plan.max_payload
+        if not large.any():
+            return index
+        for place in index[large].tolist():
+            detail = f"{uplinks.sizes[place]} bytes; the profile's limit is {self.plan.max_payload}"
+            refusals.refuse(place, Reason.TOO_LARGE, detail)
+        return index[~large]
+
+    def sequences(self, draft: Draft, places: Int64) -> list[Any]:
+        """Return the uplinks' own numbers (None where absent) at some places of a draft."""
+        return self._payload.sequences([draft.objects[place] for place in places.tolist()])
+
+    def finish(self, draft: Draft, refusals: Refusals, devices: Sequence[tuple[str, str]]) -> list[Readings]:
+        """Return the readings of a draft's uplinks, a `Readings` for each group that has any."""
+        if not len(draft):
+            return []
+        rows = self._rows(draft, refusals)
+        good = self._good(draft, rows, refusals)
+        readings = [
+            self._readings(draft, group=group, rows=one, good=good, refusals=refusals, devices=devices)
+            for group, one in zip(self._groups, rows, strict=True)
+        ]
+        return [one for one in readings if len(one)]
+
+    def _rows(self, draft: Draft, refusals: Refusals) -> list[_Rows]:
+        """Read every group, and the history into its group."""
+        levels = Levels(draft.objects, self._payload.openings)
+
+        def parameter(name: str) -> Float64:
+            return self._parameters.column(name, draft.codes, draft.time)
+
+        rows = []
+        for group in self._groups:
+            block = group.decoder.read(levels, parameter, self._texts, self._max_series)
+            for fault in block.faults:
+                refusals.refuse_rows(fault, draft.index[block.uplink])
+            for uplinks, detail in block.missing:
+                refusals.refuse_all(draft.index[uplinks], Reason.MISSING_FIELD, detail)
+            rows.append(_Rows(block, draft.time[block.uplink], draft.source[block.uplink]))
+        if self._history:
+            past = self._history.read(
+                draft.objects,
+                index=draft.index,
+                codes=draft.codes,
+                parameters=self._parameters,
+                refusals=refusals,
+            )
+            if len(past.uplink):
+                rows[self._history_group] = _with_past(rows[self._history_group], past, self._history_row)
+        return rows
+
+    def _good(self, draft: Draft, rows: Sequence[_Rows], refusals: Refusals) -> Bool:
+        """Refuse uplinks that say too much or nothing; return which of them stand, bool[n]."""
+        counts = np.zeros(len(draft), dtype=np.int64)
+        for one in rows:
+            given = np.count_nonzero(~np.isnan(one.block.values), axis=0)
+            counts += np.bincount(one.block.uplink, weights=given, minlength=len(draft)).astype(np.int64)
+        for place in np.flatnonzero(counts > self.plan.max_readings).tolist():
+            detail = f"{counts[place]} readings; the profile's limit is {self.plan.max_readings}"
+            refusals.refuse(int(draft.index[place]), Reason.TOO_MANY_READINGS, detail)
+        for index in draft.index[counts == 0].tolist():
+            if not refusals.has_refused(index):
+                refusals.refuse(index, Reason.NO_READING, "none of the profile's quantities is there")
+        good: Bool = ~refusals.whole[draft.index] & (counts > 0)
+        return good
+
+    def _readings(
+        self,
+        draft: Draft,
+        *,
+        group: _Group,
+        rows: _Rows,
+        good: Bool,
+        refusals: Refusals,
+        devices: Sequence[tuple[str, str]],
+    ) -> Readings:
+        """Give the rows that stand their series, and make them readings."""
+        present = ~np.isnan(rows.block.values)
+        kept = good[rows.block.uplink] & present.any(axis=0)
+        block = rows.block.select(kept)
+        codes = draft.codes[block.uplink]
+        series = group.series.codes(codes, block.labels, devices)
+        time, source, present = rows.time[kept], rows.source[kept], present[:, kept]
+        readings = Readings(
+            profile=self.plan,
+            group=group.decoder.group,
+            table=group.series.table,
+            series=series,
+            time=time,
+            values=block.values,
+            present=present,
+            flags=np.where(present, np.uint8(Flag.NOT_EVALUATED), np.uint8(Flag.MISSING)),
+            uplink=draft.index[block.uplink].astype(np.int32),
+            time_source=source,
+            received_ns=draft.received_ns[block.uplink],
+            texts=self._texts,
+        )
+        refused = series < 0
+        if not refused.any():
+            return readings
+        for row in np.flatnonzero(refused).tolist():
+            detail = f"more than {group.series.max_series} series of this profile are known"
+            count = int(np.count_nonzero(present[:, row]))
+            refusals.refuse_readings(int(readings.uplink[row]), Reason.TOO_MANY_SERIES, detail, count)
+        return readings.take(~refused)
+
+
+def _table(
+    tables: MutableMapping[TableKey, SeriesTable], plan: ProfilePlan, decoder: GroupDecoder
+) -> SeriesTable:
+    return tables.setdefault(table_key(plan, decoder.group), SeriesTable())
+
+
+def _history(plan: ProfilePlan) -> tuple[History | None, int, int]:
+    """Return the reader of the history, its group's place and its quantity's row in it."""
+    if plan.history is None:
+        return None, 0, 0
+    for place, group in enumerate(plan.groups):
+        for row, quantity in enumerate(group.quantities):
+            if quantity.name == plan.history.quantity and not group.dimensions:
+                return History(plan.history, quantity, plan.max_readings), place, row
+    what = f"the history is of «{plan.history.quantity}», which is no quantity without dimensions"
+    raise ConfigurationError([Problem(where=plan.name, what=what)])
+
+
+def _with_past(rows: _Rows, past: Past, number: int) -> _Rows:
+    """Put earlier readings before the present one of the same uplink, as rows of their own."""
+    values = np.full((rows.block.values.shape[0], len(past.uplink)), np.nan)
+    values[number] = past.values
+    uplink = np.concatenate((past.uplink, rows.block.uplink))
+    order = np.argsort(uplink, kind="stable")
+    source = np.full(len(past.uplink), TimeSource.DEVICE, dtype=np.uint8)
+    return _Rows(
+        block=Block(uplink[order], [], np.concatenate((values, rows.block.values), axis=1)[:, order]),
+        time=np.concatenate((past.time, rows.time))[order],
+        source=np.concatenate((source, rows.source))[order],
+    )
