@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Sequence
+    from collections.abc import AsyncGenerator, Iterable, Sequence
 
     import pyarrow as pa
 
@@ -31,7 +31,7 @@ class Clock(Protocol):
 class Source(Protocol):
     """Where uplinks come from."""
 
-    def batches(self) -> AsyncIterator[RawBatch]:
+    def batches(self) -> AsyncGenerator[RawBatch, None]:
         """Yield what was read together, bounded by count, bytes and a few milliseconds.
 
         Reconnects by itself. Raises `BrokerError` where trying again is of no use.
@@ -58,8 +58,24 @@ class Journal(Protocol):
         """Return the record's position once it is durable. Raises `JournalError` (fatal)."""
         ...
 
-    def read(self, after: int) -> AsyncIterator[tuple[int, Frames | Control]]:
-        """Yield the records behind `after`, in order, to the end as it was when reading began."""
+    async def append_many(self, batch: Sequence[Frames | Control]) -> list[int]:
+        """Return the records' positions, in order and without gaps, once all are durable, together."""
+        ...
+
+    @property
+    def end(self) -> int:
+        """The last position that is durable; 0 in a new journal."""
+        ...
+
+    def read(self, after: int) -> AsyncGenerator[tuple[int, Frames | Control], None]:
+        """Yield the records behind `after`, in order, to the end as it was when reading began.
+
+        What is damaged is left out. To be closed where it is given up (`contextlib.aclosing`).
+        """
+        ...
+
+    def set_aside(self, after: int, through: int) -> int:
+        """Return how many uplinks `read` had to leave out between two places: (after, through]."""
         ...
 
     async def trim(self, before: int) -> None:

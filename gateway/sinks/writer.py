@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from gateway.errors import PointsRejected, SinkUnavailable
+from gateway.waiting import first_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Sequence
@@ -130,7 +131,7 @@ class Writer:
         while not (entries := await self._outbox.next(name, *self._limits)):
             if self._stopping.is_set():
                 return []
-            await _first_of(self._outbox.changed(name), self._stopping.wait())
+            await first_of(self._outbox.changed(name), self._stopping.wait())
         return entries
 
     async def _deliver(self, entries: Sequence[tuple[int, Entry]]) -> None:
@@ -161,7 +162,7 @@ class Writer:
         seconds, self._pause_s = self._pause_s, 0.0
         if seconds:
             self._become(WriterState.PAUSED)
-            await _first_of(self._sleep(seconds), self._stopping.wait())
+            await first_of(self._sleep(seconds), self._stopping.wait())
 
     async def _check(self) -> None:
         await self._sink.check()
@@ -211,14 +212,3 @@ class Writer:
     def _become(self, state: WriterState) -> None:
         if state is not self.status.state:
             self.status = replace(self.status, state=state, since_ns=self._clock.now_ns())
-
-
-async def _first_of(*waits: Coroutine[object, object, object]) -> None:
-    """Return once one of them does; the others are cancelled."""
-    tasks = [asyncio.ensure_future(wait) for wait in waits]
-    try:
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
