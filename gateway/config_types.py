@@ -1,0 +1,48 @@
+"""What the values of the settings are: durations, sizes, zones and names, as people write them."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from pydantic import AfterValidator, BeforeValidator, Field
+
+from gateway.literals import duration_ns, size_bytes
+
+__all__ = ["Duration", "SinkName", "Size", "Zone"]
+
+
+def _ns(value: object) -> object:
+    return duration_ns(value) if isinstance(value, str) else value
+
+
+def _bytes(value: object) -> object:
+    return size_bytes(value) if isinstance(value, str) else value
+
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}", re.ASCII)
+
+
+def _short_name(value: str) -> str:
+    if _NAME.fullmatch(value) is None:
+        raise ValueError("must be small letters, digits, - and _, at most 32, such as influx-1")
+    return value
+
+
+def _known_zone(value: str) -> str:
+    try:
+        ZoneInfo(value)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise ValueError(f"no IANA time zone is called {value!r}; an example is Europe/Paris") from error
+    return value
+
+
+Duration = Annotated[
+    int, BeforeValidator(_ns), Field(ge=0, json_schema_extra={"type": "string", "examples": ["15min"]})
+]
+Size = Annotated[
+    int, BeforeValidator(_bytes), Field(ge=0, json_schema_extra={"type": "string", "examples": ["256MB"]})
+]
+Zone = Annotated[str, AfterValidator(_known_zone)]
+SinkName = Annotated[str, AfterValidator(_short_name), Field(json_schema_extra={"pattern": _NAME.pattern})]
