@@ -1,4 +1,4 @@
-"""The queue between journal and decoding: bounded in uplinks, emptied many at a time."""
+"""The queue between journal and decoding: bounded in uplinks and bytes, emptied many at a time."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What the journal took, with its position."""
+    """What the journal took, with its position. `treated` is set once it was treated."""
 
     position: int
     content: RawBatch | Control
+    treated: asyncio.Event | None = None
 
     @property
     def uplinks(self) -> int:
@@ -29,18 +30,19 @@ class Entry:
 
     @property
     def bytes(self) -> int:
-        """How many bytes it holds."""
+        """How many bytes it holds, as the journal has them; in memory it is about twice that."""
         return len(self.content.frames if isinstance(self.content, RawBatch) else self.content.body)
 
 
 class BatchQueue:
     """Durable batches and control records, in journal order, waiting to be decoded.
 
-    `put` waits where `limit` uplinks are in it; a single larger batch still passes alone.
+    `put` waits where `max_uplinks` or `max_bytes` are in it; a single larger entry still passes alone.
     """
 
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
+    def __init__(self, *, max_uplinks: int, max_bytes: int) -> None:
+        self._max_uplinks = max_uplinks
+        self._max_bytes = max_bytes
         self._entries: deque[Entry] = deque()
         self._changed = asyncio.Condition()
         self._closed = False
@@ -53,17 +55,10 @@ class BatchQueue:
         contents = (entry.content for entry in self._entries)
         return next((content.received_ns for content in contents if isinstance(content, RawBatch)), None)
 
-    @property
-    def controls(self) -> int:
-        """How many control records wait."""
-        return sum(not isinstance(entry.content, RawBatch) for entry in self._entries)
-
     async def put(self, entry: Entry) -> None:
         """Append an entry once there is room."""
         async with self._changed:
-            await self._changed.wait_for(
-                lambda: not self.uplinks or self.uplinks + entry.uplinks <= self._limit
-            )
+            await self._changed.wait_for(lambda: self._has_room(entry))
             self._entries.append(entry)
             self._count(entry, 1)
             self._changed.notify_all()
@@ -72,12 +67,12 @@ class BatchQueue:
         """Return up to `most` uplinks (at least one entry); None once the queue is closed and empty.
 
         Waits up to `wait_s` for a first entry (an empty list where none came), then up to `gather_s`
-        for more: larger batches are cheaper.
+        for more: larger batches are cheaper. Nothing is taken where the call is cancelled.
         """
         async with self._changed:
             if not await self._wait(lambda: bool(self._entries) or self._closed, wait_s):
                 return []
-            await self._wait(lambda: self.uplinks >= most or self._closed, gather_s)
+            await self._wait(lambda: self._is_worth_taking(most), gather_s)
             return self._pop(most) or None
 
     async def close(self) -> None:
@@ -85,6 +80,15 @@ class BatchQueue:
         async with self._changed:
             self._closed = True
             self._changed.notify_all()
+
+    def _has_room(self, entry: Entry) -> bool:
+        return not self._entries or (
+            self.uplinks + entry.uplinks <= self._max_uplinks and self.bytes + entry.bytes <= self._max_bytes
+        )
+
+    def _is_worth_taking(self, most: int) -> bool:
+        """Tell whether to gather no longer: enough is here, or more could not come."""
+        return self._closed or self.uplinks >= most or self.bytes >= self._max_bytes
 
     async def _wait(self, condition: Callable[[], bool], seconds: float) -> bool:
         try:

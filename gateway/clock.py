@@ -39,7 +39,10 @@ class Scale:
     @classmethod
     def read(cls, path: Path) -> Scale:
         """Read the file that `write` made. Raises OSError, ValueError, TypeError."""
-        return cls(**json.loads(path.read_text(encoding="utf-8")))
+        scale = cls(**json.loads(path.read_text(encoding="utf-8")))
+        if not scale.factor > 0:
+            raise ValueError(f"factor must be above 0, not {scale.factor}")
+        return scale
 
     def write(self, path: Path) -> None:
         """Write it as JSON."""
@@ -52,6 +55,11 @@ class SystemClock:
     def __init__(self, scale: Scale | None = None) -> None:
         self.scale = scale
 
+    @property
+    def factor(self) -> float:
+        """Event seconds a second: 1 where time is not scaled."""
+        return self.scale.factor if self.scale else 1.0
+
     def now_ns(self) -> int:
         """Event time, ns UTC."""
         wall = time.time_ns()
@@ -63,7 +71,7 @@ class SystemClock:
 
     def since_s(self, event_ns: int) -> float:
         """Real seconds since that event time."""
-        return (self.now_ns() - event_ns) / 1e9 / (self.scale.factor if self.scale else 1.0)
+        return (self.now_ns() - event_ns) / 1e9 / self.factor
 
 
 class ManualClock:

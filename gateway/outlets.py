@@ -1,0 +1,136 @@
+"""The ends of the river before the sinks: outbox logs, each with its encoder, and the quarantine."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from gateway.model import Reason, Refused
+from gateway.sinks import columns
+from gateway.sinks.line_protocol import LineEncoder
+from gateway.sinks.outbox import Entry
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from gateway.model import Points
+    from gateway.ports import Clock
+    from gateway.quarantine.store import QuarantineStore
+    from gateway.sinks.outbox import Outbox
+    from gateway.treatment import Product
+
+    Encode = Callable[[Points], tuple[bytes, int]]
+    """Points → body and how many points are in it."""
+
+
+def line_protocol(*, strings: bool) -> Encode:
+    """Return an encoder to line protocol that remembers tag sets."""
+    encoder = LineEncoder(strings=strings)
+
+    def encode(points: Points) -> tuple[bytes, int]:
+        body, count = encoder.encode(points)
+        return body, count
+
+    return encode
+
+
+def arrow(points: Points) -> tuple[bytes, int]:
+    """Encode for the embedded store."""
+    return columns.encode(points), len(points)
+
+
+class LogOutlet:
+    """An outbox log. `once`: for sinks that cannot overwrite, so windows come when they have settled."""
+
+    def __init__(
+        self, name: str, outbox: Outbox, *, encode: Encode, once: bool, sinks: Sequence[str]
+    ) -> None:
+        self.name = name
+        self.outbox = outbox
+        self.sinks = tuple(sinks)
+        self._encode = encode
+        self.once = once
+
+    async def take(self, product: Product) -> None:
+        """Encode and append: raw points first, then windows."""
+        entries = list(
+            self._entries(product.raw + (product.settled if self.once else product.windows), product)
+        )
+        if entries:
+            await self.outbox.append(entries)
+
+    def _entries(self, points: Iterable[Points], product: Product) -> Iterable[Entry]:
+        for one in points:
+            body, count = self._encode(one)
+            if count:
+                yield Entry(body=body, count=count, oldest_ns=product.oldest_ns)
+
+    @property
+    def full(self) -> bool:
+        """Whether a `hold` sink waits for as much as the log may hold."""
+        return self.outbox.full
+
+    async def room(self) -> None:
+        """Wait while a `hold` sink's outbox is full."""
+        await self.outbox.room()
+
+    def mark(self) -> dict[str, Any]:
+        """The log's end and its cursors."""
+        return {"end": self.outbox.end, "cursors": dict(self.outbox.cursors())}
+
+    async def recover(self, mark: dict[str, Any]) -> None:
+        """Cut the log back to the checkpoint's end."""
+        await self.outbox.recover(mark.get("end", 0), mark.get("cursors", {}))
+
+    async def checkpointed(self, mark: dict[str, Any]) -> None:
+        """Let go what only an older checkpoint needed."""
+        await self.outbox.checkpointed(mark["end"])
+
+
+class QuarantineOutlet:
+    """The quarantine: refused uplinks from the river, refused points from the sinks."""
+
+    name = "quarantine"
+
+    def __init__(self, store: QuarantineStore, clock: Clock) -> None:
+        self._store = store
+        self._clock = clock
+
+    async def take(self, product: Product) -> None:
+        """Keep the refused uplinks; a replay puts the same rows, which changes nothing."""
+        if product.refused:
+            await self._store.put(product.refused)
+
+    async def points(self, sink: str, lines: Sequence[tuple[bytes, str]]) -> None:
+        """Keep points that a sink refused, each with the sink's reason."""
+        now = self._clock.now_ns()
+        rows = [
+            Refused(
+                position=0,  # neither counts: a point that is sent again is the same row
+                index=0,
+                received_ns=now,
+                topic=b"",
+                payload=line,
+                reason=Reason.REFUSED_BY_SINK,
+                detail=why,
+            )
+            for line, why in lines
+        ]
+        await self._store.put(rows, sink=sink)
+
+    @property
+    def full(self) -> bool:
+        """Never: the oldest rows give way."""
+        return False
+
+    async def room(self) -> None:
+        """There is always room."""
+
+    def mark(self) -> dict[str, Any]:
+        """Nothing: rows are keyed by their place in the journal."""
+        return {}
+
+    async def recover(self, mark: dict[str, Any]) -> None:
+        """Nothing to cut back."""
+
+    async def checkpointed(self, mark: dict[str, Any]) -> None:
+        """Nothing to let go."""

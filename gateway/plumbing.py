@@ -1,0 +1,135 @@
+"""Builds the sinks from their settings, with the outbox logs in front of them."""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING
+
+import structlog
+
+from gateway import config
+from gateway.outlets import LogOutlet, arrow, line_protocol
+from gateway.sinks.embedded import EmbeddedSettings, EmbeddedSink
+from gateway.sinks.influx import Api, InfluxSettings, InfluxSink
+from gateway.sinks.outbox import Outbox
+from gateway.sinks.writer import Writer
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from gateway.closing import Closing
+    from gateway.health.meters import LatencyMeters
+    from gateway.outlets import Encode
+    from gateway.ports import Clock, Sink
+    from gateway.sinks.outbox import Entry
+
+_ONCE = frozenset({"victoriametrics"})
+log = structlog.get_logger("ecluse")
+
+
+def build_sinks(settings: config.Settings, clock: Clock) -> dict[str, Sink]:
+    """Return the sinks by name. Raises ConfigurationError where a secret cannot be read."""
+    return {sink.name: _sink(sink, settings.state_dir, clock) for sink in settings.sinks}
+
+
+def _sink(sink: config.Sink, folder: Path, clock: Clock) -> Sink:
+    if sink.kind == "embedded":
+        path = folder / f"{sink.name}.duckdb"
+        return EmbeddedSink(
+            EmbeddedSettings(
+                path=path,
+                name=sink.name,
+                retention_ns=sink.retention,
+                window_retention_ns=sink.window_retention,
+                max_bytes=sink.size,
+            ),
+            clock=clock,
+        )
+    return InfluxSink(
+        InfluxSettings(
+            name=sink.name,
+            api=Api(sink.kind),
+            url=sink.url.rstrip("/"),
+            bucket=sink.bucket,
+            org=sink.org,
+            username=sink.username or "",
+            token=config.secret(sink.token, sink.token_file) or "",
+            timeout_s=sink.timeout / 1e9,
+            ca_file=str(sink.ca_file or ""),
+            create=sink.create,
+        )
+    )
+
+
+def writes_once(settings: config.Settings) -> bool:
+    """Tell whether some sink cannot overwrite: windows then come to it once, when they have settled."""
+    return any(sink.kind in _ONCE for sink in settings.sinks)
+
+
+async def open_logs(settings: config.Settings, closing: Closing) -> list[LogOutlet]:
+    """Open an outbox log for each kind of bytes, with a cursor for each sink that takes them.
+
+    What waits for a sink that is no longer in the settings is given up. Raises StateError.
+    """
+    logs = []
+    for name, encode, once, sinks in _kinds(settings.sinks):
+        outbox = await Outbox.open(settings.state_dir / f"outbox-{name}.db", max_bytes=settings.outbox.size)
+        closing.later(outbox.close)
+        for sink in sinks:
+            await outbox.register(sink.name, sink.policy)
+        for gone in outbox.cursors().keys() - {sink.name for sink in sinks}:
+            log.warning("a sink is gone from the settings", sink=gone, given_up=outbox.depth(gone).points)
+            await outbox.unregister(gone)
+        names = [sink.name for sink in sinks]
+        logs.append(LogOutlet(f"outbox-{name}", outbox, encode=encode, once=once, sinks=names))
+    return logs
+
+
+def _kinds(
+    sinks: Sequence[config.Sink],
+) -> list[tuple[str, Encode, bool, list[config.Sink]]]:
+    """Group sinks by the bytes that they take: columns, line protocol, the same once and without text."""
+    columns = [sink for sink in sinks if sink.kind == "embedded"]
+    once = [sink for sink in sinks if sink.kind in _ONCE]
+    lines = [sink for sink in sinks if sink not in columns and sink not in once]
+    kinds = [
+        ("columns", arrow, False, columns),
+        ("lines", line_protocol(strings=True), False, lines),
+        ("once", line_protocol(strings=False), True, once),
+    ]
+    return [kind for kind in kinds if kind[3]]
+
+
+def build_writers(
+    settings: config.Settings,
+    *,
+    sinks: Mapping[str, Sink],
+    logs: Sequence[LogOutlet],
+    clock: Clock,
+    meters: LatencyMeters,
+    quarantine: Callable[[str, Sequence[tuple[bytes, str]]], Awaitable[None]],
+) -> dict[str, Writer]:
+    """Return a writer for each sink."""
+    outbox_of = {name: log.outbox for log in logs for name in log.sinks}
+
+    def writer(sink: config.Sink) -> Writer:
+        async def refuse(lines: Sequence[tuple[bytes, str]]) -> None:
+            await quarantine(sink.name, lines)
+
+        def stored(entries: Sequence[Entry]) -> None:
+            for entry in entries:
+                if entry.oldest_ns:
+                    meters.stored(sink.name, clock.since_s(entry.oldest_ns), entry.count)
+
+        return Writer(
+            sink=sinks[sink.name],
+            outbox=outbox_of[sink.name],
+            clock=clock,
+            quarantine=refuse,
+            random=random.random,
+            stored=stored,
+            max_points=sink.batch,
+        )
+
+    return {sink.name: writer(sink) for sink in settings.sinks}

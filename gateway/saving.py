@@ -1,0 +1,91 @@
+"""What a checkpoint remembers beside the aggregator's cells: position, marks, books, rules, identities."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+import orjson
+
+from gateway.books import Books
+from gateway.decode.identity import Identities
+from gateway.rules import Rules
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+class Meta(Protocol):
+    """Where meta values are read from."""
+
+    def meta(self, key: str) -> bytes | None:
+        """Return a value; None where it was never committed."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """Where a checkpoint cuts through everything that goes on."""
+
+    position: int = 0
+    """The last record of the journal that is in the state."""
+    connection: int = 0
+    """The number of the last connection to the broker."""
+    filters: tuple[str, ...] = ()
+    """What that session subscribed to."""
+    marks: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """What each outlet must remember, by its name."""
+
+
+@dataclass(slots=True)
+class Saved:
+    """The last checkpoint, or the beginning of everything."""
+
+    cut: Cut = field(default_factory=Cut)
+    books: Books = field(default_factory=Books)
+    rules: Rules = field(default_factory=Rules)
+    identities: Identities = field(default_factory=Identities)
+    accepted: list[tuple[str, str]] = field(default_factory=list)
+    """Devices that the registry does not know and that were accepted."""
+
+
+def restore(store: Meta) -> Saved:
+    """Read what `encode` wrote."""
+    position = store.meta("position")
+    if position is None:
+        return Saved()
+    identities = Identities()
+    identities.restore(store.meta("identities") or identities.state())
+    return Saved(
+        cut=Cut(
+            position=int(position),
+            connection=int(store.meta("connection") or b"0"),
+            filters=tuple(orjson.loads(store.meta("filters") or b"[]")),
+            marks=orjson.loads(store.meta("marks") or b"{}"),
+        ),
+        books=Books.from_dict(orjson.loads(store.meta("books") or b"{}")),
+        rules=Rules.restored(store.meta("rules")),
+        identities=identities,
+        accepted=[(site, device) for site, device in orjson.loads(store.meta("accepted") or b"[]")],
+    )
+
+
+def encode(
+    cut: Cut,
+    *,
+    books: Books,
+    rules: Rules | None,
+    identities: Identities,
+    accepted: Iterable[tuple[str, str]],
+) -> dict[str, bytes]:
+    """Return the meta values of a checkpoint; `rules` is None where they did not change."""
+    values = {
+        "position": str(cut.position).encode(),
+        "connection": str(cut.connection).encode(),
+        "filters": orjson.dumps(cut.filters),
+        "marks": orjson.dumps(cut.marks),
+        "books": orjson.dumps(books.as_dict()),
+        "identities": identities.state(),
+        "accepted": orjson.dumps(list(accepted)),
+    }
+    return values if rules is None else values | {"rules": rules.dump()}

@@ -1,0 +1,253 @@
+"""Asks every part how it is, and puts the answers together as one snapshot."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+from gateway.clock import rfc3339
+from gateway.health.snapshot import Component, Connection, Depth, SinkBook, Snapshot, State
+from gateway.ingest.settings import SessionState
+from gateway.sinks.writer import WriterState
+from gateway.version import installed_version
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from gateway.errors import Problem
+    from gateway.health.fleet import FleetRoll
+    from gateway.health.meters import LatencyMeters
+    from gateway.ingest.mqtt import MqttSource
+    from gateway.journal.journal import Journal
+    from gateway.outlets import LogOutlet
+    from gateway.pipeline import River
+    from gateway.ports import Clock
+    from gateway.quarantine.store import QuarantineStore
+    from gateway.sinks.writer import Writer
+    from gateway.treatment import Treatment
+
+RATE_SAMPLES = 20
+"""One each half second: rates are those of the last ten seconds."""
+
+_LINK_STATES = {
+    SessionState.NEW: State.STARTING,
+    SessionState.CONNECTING: State.STARTING,
+    SessionState.CONNECTED: State.OK,
+}
+
+_WRITER_STATES = {
+    WriterState.STARTING: State.STARTING,
+    WriterState.OK: State.OK,
+    WriterState.DOWN: State.DOWN,
+    WriterState.PAUSED: State.DEGRADED,
+    WriterState.STOPPED: State.DOWN,
+}
+
+
+@dataclass(slots=True)
+class Changeable:
+    """What the composition root learns as it goes."""
+
+    source: MqttSource | None = None
+    river_state: State = State.STARTING
+    river_since_ns: int = 0
+    river_detail: str = "replaying the journal"
+    profile_problems: Sequence[Problem] = ()
+    device_problems: Sequence[Problem] = ()
+    wanted_since_ns: int = 0
+    loop_lag_s: float = 0.0
+    copied_ns: int = 0
+    copy_error: str = ""
+
+    def become(self, state: State, detail: str, *, since_ns: int) -> None:
+        """Say how the river is, from then on."""
+        self.river_state, self.river_detail, self.river_since_ns = state, detail, since_ns
+
+
+class Survey:
+    """The parts, and the snapshot of them."""
+
+    def __init__(
+        self,
+        *,
+        clock: Clock,
+        factor: float,
+        river: River,
+        treatment: Treatment,
+        journal: Journal,
+        quarantine: QuarantineStore,
+        logs: Sequence[LogOutlet],
+        writers: Mapping[str, Writer],
+        fleet: FleetRoll,
+        meters: LatencyMeters,
+    ) -> None:
+        self.changeable = Changeable(river_since_ns=clock.now_ns(), wanted_since_ns=clock.now_ns())
+        self._clock = clock
+        self._factor = factor
+        self._river = river
+        self._treatment = treatment
+        self._journal = journal
+        self._quarantine = quarantine
+        self._logs = logs
+        self._writers = writers
+        self._fleet = fleet
+        self._meters = meters
+        self._started_ns = clock.now_ns()
+        self._samples: deque[tuple[int, int, int]] = deque(maxlen=RATE_SAMPLES)
+
+    def sample(self) -> None:
+        """Note the counts, once in a while, so that `rates` can say how fast they grow."""
+        books = self._treatment.books
+        self._samples.append((self._clock.monotonic_ns(), books.uplinks.journalled, books.readings.decoded))
+
+    def rates(self) -> dict[str, float] | None:
+        """Return uplinks and readings a second over the last samples; None before there are two."""
+        if len(self._samples) < 2:
+            return None
+        (began, uplinks, readings), (ended, later_uplinks, later_readings) = (
+            self._samples[0],
+            self._samples[-1],
+        )
+        seconds = (ended - began) / 1e9
+        return {
+            "uplinks": (later_uplinks - uplinks) / seconds,
+            "readings": (later_readings - readings) / seconds,
+        }
+
+    def snapshot(self) -> Snapshot:
+        """Return how everything is now."""
+        now, books = self._clock.now_ns(), self._treatment.books
+        figures = self._treatment.aggregator.figures()
+        rules = self._treatment.rules
+        return Snapshot(
+            version=installed_version(),
+            now_ns=now,
+            started_ns=self._started_ns,
+            time_factor=self._factor,
+            components=tuple(self._components(now)),
+            uplinks=asdict(books.uplinks) | {"difference": books.uplinks.difference()},
+            readings=asdict(books.readings) | {"difference": books.readings.difference()},
+            sinks={name: self._sink_book(log, name) for log in self._logs for name in log.sinks},
+            reasons=dict(books.reasons),
+            late=books.late,
+            windows=books.windows,
+            corrections=books.corrections,
+            connection=self._connection(),
+            fleet=self._fleet.count(now, rules.devices, rules.plans),
+            queues=self._queues(),
+            watermarks=dict(figures.watermarks),
+            series=figures.series,
+            hot_blocks=figures.hot_blocks,
+            hot_bytes=figures.hot_bytes,
+            loop_lag_s=self.changeable.loop_lag_s,
+            durable=self._meters.durables,
+            stored=self._meters.stores,
+        )
+
+    def _components(self, now: int) -> list[Component]:
+        known = self.changeable
+        parts = [self._broker(now), self._journal_part(), self._state_part(), self._river_part(now)]
+        for name, problems, good in (
+            ("profiles", known.profile_problems, f"{len(self._treatment.rules.plans)} in force"),
+            ("devices", known.device_problems, f"{len(self._treatment.rules.devices)} registered"),
+        ):
+            state = State.DEGRADED if problems else State.OK
+            told = "; ".join(map(str, problems[:3])) + (
+                f"; {len(problems) - 3} more" if len(problems) > 3 else ""
+            )
+            parts.append(Component(name, state, known.wanted_since_ns, last_error=told, detail=good))
+        return parts + [self._sink_part(name, writer) for name, writer in self._writers.items()]
+
+    def _broker(self, now: int) -> Component:
+        source = self.changeable.source
+        if source is None:
+            return Component("broker", State.STARTING, self._started_ns, detail="waits for the replay")
+        status = source.status
+        state = _LINK_STATES.get(status.state, State.DOWN)
+        detail = f"{status.state.value}, MQTT {'5' if status.protocol == 5 else '3.1.1'}"
+        error = status.last_error if state is not State.OK else ""
+        if state is State.OK and status.refused_filters:
+            state, error = State.DEGRADED, f"not granted: {', '.join(status.refused_filters)}"
+        if state is State.OK and status.gap_possible_ns and now - status.gap_possible_ns < 3600 * 10**9:
+            state, error = State.DEGRADED, "gap possible: the broker had forgotten our session"
+        return Component("broker", state, status.since_ns, last_error=error, detail=detail)
+
+    def _journal_part(self) -> Component:
+        figures = self._journal.figures()
+        state = State.DOWN if figures.failed else State.DEGRADED if figures.set_aside else State.OK
+        told = figures.failed or (
+            f"{figures.set_aside} damaged records set aside" if figures.set_aside else ""
+        )
+        detail = f"{figures.bytes / 1e6:.1f} MB in {figures.segments} segments"
+        return Component("journal", state, self._started_ns, last_error=told, detail=detail)
+
+    def _state_part(self) -> Component:
+        known = self.changeable
+        state = State.DEGRADED if known.copy_error else State.OK
+        detail = f"saved at position {self._river.saved_position}, copied {rfc3339(known.copied_ns)}"
+        since_ns = known.copied_ns or self._started_ns
+        return Component("state", state, since_ns, last_error=known.copy_error, detail=detail)
+
+    def _river_part(self, now: int) -> Component:
+        known = self.changeable
+        held = [log.name for log in self._logs if log.outbox.full]
+        if held:
+            told = f"held: the outbox {', '.join(held)} is full, nothing more is acknowledged"
+            return Component("river", State.DEGRADED, now, last_error=told)
+        return Component("river", known.river_state, known.river_since_ns, detail=known.river_detail)
+
+    def _sink_part(self, name: str, writer: Writer) -> Component:
+        status = writer.status
+        state = _WRITER_STATES[status.state]
+        error = f"{status.last_error} {status.hint}".strip() if state is State.DOWN else ""
+        return Component(f"sink {name}", state, status.since_ns, last_error=error, detail=status.state.value)
+
+    def _sink_book(self, log: LogOutlet, name: str) -> SinkBook:
+        totals, status = log.outbox.totals(name), self._writers[name].status
+        return SinkBook(
+            made=totals.made,
+            stored=totals.stored,
+            waiting=totals.waiting,
+            refused=totals.refused,
+            dropped=totals.dropped,
+            superseded=totals.superseded,
+            replayed=totals.replayed,
+            not_delivered=self._treatment.books.not_delivered if log.once else 0,
+            retries=status.retries,
+            last_success_ns=status.last_success_ns,
+        )
+
+    def _connection(self) -> Connection:
+        source = self.changeable.source
+        if source is None:
+            return Connection()
+        status = source.status
+        return Connection(
+            state=status.state.value,
+            protocol="5" if status.protocol == 5 else "3.1.1",
+            connects=status.connects,
+            sessions_lost=status.session_lost,
+            takeovers=int(status.state is SessionState.TAKEN_OVER),
+            silences=status.silences,
+            uplinks=status.messages,
+            bytes=status.bytes,
+            last_heard_ns=status.last_heard_ns,
+        )
+
+    def _queues(self) -> dict[str, Depth]:
+        queue, source = self._river.queue, self.changeable.source
+        depths = {
+            "decode": Depth(queue.uplinks, queue.bytes, self._age(queue.oldest_ns)),
+            "quarantine": Depth(items=self._quarantine.rows),
+        }
+        if source is not None:
+            depths["received"] = Depth(source.status.unacknowledged, source.status.unacknowledged_bytes)
+        for log in self._logs:
+            for name in log.sinks:
+                depth = log.outbox.depth(name)
+                depths[f"outbox {name}"] = Depth(depth.points, depth.bytes, self._age(depth.oldest_ns))
+        return depths
+
+    def _age(self, oldest_ns: int | None) -> float:
+        return max(self._clock.since_s(oldest_ns), 0.0) if oldest_ns else 0.0

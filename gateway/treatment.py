@@ -1,0 +1,258 @@
+"""The middle of the river, synchronous: batches in; points, quarantined uplinks and state out.
+
+No socket, no file, no clock. Everything that must survive a crash is in `dirty`, everything that is
+on its way out is in the product that `take` gives.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from dataclasses import dataclass, field, replace
+from itertools import accumulate
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gateway.decode.decoder import decode_together
+from gateway.decode.parameters import Parameters
+from gateway.decode.routes import Routes, table_key
+from gateway.model import Refused
+from gateway.quality.bounds import bound
+from gateway.quality.ranges import range_flags
+from gateway.sinks.points import TagSets, raw_points, window_points
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from gateway.aggregate.aggregator import Aggregator
+    from gateway.books import Books
+    from gateway.decode.decoder import Decoded
+    from gateway.decode.identity import Identities
+    from gateway.model import (
+        Control,
+        Device,
+        Float64,
+        Points,
+        RawBatch,
+        Readings,
+        Reason,
+        Rejection,
+        SeriesTable,
+        Windows,
+    )
+    from gateway.ports import DeviceObserver
+    from gateway.profiles.plan import GroupPlan, ProfilePlan
+    from gateway.rules import Rules
+
+
+@dataclass(slots=True)
+class Product:
+    """What some batches gave, on its way to the outlets."""
+
+    raw: list[Points] = field(default_factory=list)
+    windows: list[Points] = field(default_factory=list)
+    settled: list[Points] = field(default_factory=list)
+    """Windows for sinks that cannot overwrite: each once."""
+    refused: list[Refused] = field(default_factory=list)
+    oldest_ns: int = 0
+    """Receive time of the oldest uplink behind these points; 0 where there is none."""
+
+    def __bool__(self) -> bool:
+        return bool(self.raw or self.windows or self.settled or self.refused)
+
+
+class Treatment:
+    """Decode → bounds → ranges → aggregate → points, by the rules in force; and the books of it."""
+
+    def __init__(
+        self,
+        *,
+        rules: Rules,
+        aggregator: Aggregator,
+        identities: Identities,
+        books: Books,
+        observer: DeviceObserver,
+        accepted: Iterable[tuple[str, str]] = (),
+    ) -> None:
+        self.rules = rules
+        self.aggregator = aggregator
+        self.identities = identities
+        self.books = books
+        self.rules_changed = False
+        self._observer = observer
+        self._product = Product()
+        self._groups: dict[tuple[str, str], _Group] = {}
+        self.routes = Routes(
+            rules.plans,
+            rules.devices,
+            tables=aggregator.tables,
+            texts=aggregator.texts,
+            unknown=accepted,
+            **_limits(rules),
+        )
+
+    def control(self, record: Control) -> None:
+        """Put a control record in force, between two batches."""
+        self.rules.apply(record)
+        self.rules_changed = True
+        limits = self.rules.limits
+        self.aggregator.use(self.rules.kept_plans(), zones=limits.zones, default_zone=limits.default_zone)
+        self.routes.update(self.rules.plans, self.rules.devices, **_limits(self.rules))
+        self._groups.clear()
+
+    def uplinks(self, batches: Sequence[RawBatch]) -> None:
+        """Treat batches that stand one after the other in the journal."""
+        if not batches:
+            return
+        decoded = decode_together(batches, self.routes, self.identities)
+        rejections = list(decoded.rejections)
+        for readings in decoded.readings:
+            rejections += self._readings(readings)
+        self._count(decoded, rejections, sum(map(len, batches)))
+        located = _Located(batches)
+        # Two groups of one uplink can be refused for one reason: it is in quarantine once for each reason.
+        once: dict[tuple[int, Reason], Rejection] = {}
+        for rejection in rejections:
+            once.setdefault((rejection.index, rejection.reason), rejection)
+        self.books.reasons.update(reason.value for _, reason in once)
+        self._product.refused += [self._whole(rejection, located) for rejection in once.values()]
+        self._observe(decoded, located, at_ns=batches[-1].received_ns)
+        if not self._product.oldest_ns:
+            self._product.oldest_ns = batches[0].received_ns
+
+    def close_windows(self, now_ns: int, *, settled: bool) -> None:
+        """Write the windows whose time has come; `settled`: those too that are written only once."""
+        due = self.aggregator.due(now_ns)
+        self.books.windows += sum(map(len, due))
+        self.books.corrections += sum(int(np.count_nonzero(windows.revision)) for windows in due)
+        self.books.not_delivered += self.aggregator.take_undelivered()
+        self._product.windows += [self._window_points(windows) for windows in due]
+        if settled:
+            self._product.settled += [self._window_points(w) for w in self.aggregator.settled(now_ns)]
+
+    def take(self) -> Product:
+        """Return what is on its way out, and begin anew."""
+        product, self._product = self._product, Product()
+        return product
+
+    def _readings(self, readings: Readings) -> list[Rejection]:
+        """Take one group's readings; returns those refused now."""
+        book = self.books.readings
+        book.decoded += readings.count()
+        kept, rejections = bound(readings)
+        if len(kept):
+            kept.flags = range_flags(kept)
+            group = self._group(kept.profile, kept.group, kept.table)
+            settled = self.aggregator.add(kept, group.parameters_of(kept))
+            book.aggregated += settled.aggregated
+            book.raw_only += settled.raw_only
+            book.duplicate += settled.duplicates
+            book.conflicting += settled.conflicting
+            self.books.late += settled.late_readings
+            self._product.raw += raw_points(settled.raw, group.tags)
+            # A conflicting duplicate has its own column in the book; the uplink goes to quarantine.
+            rejections = rejections + [replace(conflict, readings=0) for conflict in settled.conflicts]
+        return rejections
+
+    def _window_points(self, windows: Windows) -> Points:
+        return window_points(windows, self._group(windows.profile, windows.group, windows.table).tags)
+
+    def _group(self, profile: ProfilePlan, group: GroupPlan, table: SeriesTable) -> _Group:
+        key = table_key(profile, group)
+        known = self._groups.get(key)
+        if known is None or known.profile is not profile:
+            known = self._groups[key] = _Group(profile, group, table, self.rules.devices)
+        return known
+
+    def _count(self, decoded: Decoded, rejections: Sequence[Rejection], uplinks: int) -> None:
+        book, readings = self.books.uplinks, self.books.readings
+        kept = np.zeros(uplinks, dtype=np.bool_)
+        for one in decoded.readings:
+            kept[one.uplink] = True
+        book.decoded += int(np.count_nonzero(kept))
+        book.quarantined += len({r.index for r in decoded.rejections if not r.readings})
+        book.duplicate += len(decoded.duplicates)
+        book.ignored += len(decoded.ignored)
+        book.pending -= uplinks
+        readings.decoded += sum(rejection.readings for rejection in decoded.rejections)
+        readings.rejected += sum(rejection.readings for rejection in rejections)
+
+    def _observe(self, decoded: Decoded, located: _Located, *, at_ns: int) -> None:
+        self._observer.heard(decoded.heard, at_ns)
+        for stranger in decoded.unknown:
+            batch, index = located.of(stranger.index)
+            payload = batch.payloads[index]
+            self._observer.unknown(stranger.site, stranger.device, stranger.topic, payload, at_ns)
+
+    def _whole(self, rejection: Rejection, located: _Located) -> Refused:
+        """Return the uplink behind a rejection, with what its topic says of its device."""
+        batch, index = located.of(rejection.index)
+        topic, routes = batch.topics[index], self.routes
+        code = routes.codes([topic])
+        site, device = routes.devices[int(code[0])]
+        number = int(routes.decoder_of(code)[0])
+        return Refused(
+            position=batch.position,
+            index=index,
+            received_ns=batch.received_ns,
+            topic=topic,
+            payload=batch.payloads[index],
+            reason=rejection.reason,
+            detail=rejection.detail,
+            site=site,
+            device=device,
+            profile=routes.decoders[number].plan.name if number >= 0 else "",
+        )
+
+
+class _Group:
+    """What belongs to one group's series: their tags, and the parameters that its counters need."""
+
+    def __init__(
+        self,
+        profile: ProfilePlan,
+        group: GroupPlan,
+        table: SeriesTable,
+        devices: Mapping[tuple[str, str], Device],
+    ) -> None:
+        self.profile = profile
+        self.tags = TagSets(profile=profile, dimensions=group.dimensions, table=table, devices=devices)
+        flows = {quantity.counter.max_flow for quantity in group.quantities if quantity.counter}
+        self._names = sorted(name for name in flows if isinstance(name, str))
+        self._parameters = Parameters(profile.parameters, self._names)
+        self._table = table
+        self._devices = devices
+        self._admitted = 0
+
+    def parameters_of(self, readings: Readings) -> dict[str, Float64]:
+        """Return the parameters' values for each row, float64[n] by name; NaN where one is missing."""
+        if not self._names:
+            return {}
+        for code in range(self._admitted, len(self._table)):
+            site, device = self._table.keys[code][:2]
+            self._parameters.admit(code, self._devices.get((site, device)))
+        self._admitted = len(self._table)
+        return {name: self._parameters.column(name, readings.series, readings.time) for name in self._names}
+
+
+class _Located:
+    """Finds the uplinks of some batches by their place, counted through all of them."""
+
+    def __init__(self, batches: Sequence[RawBatch]) -> None:
+        self._batches = batches
+        self._ends = list(accumulate(map(len, batches)))
+
+    def of(self, place: int) -> tuple[RawBatch, int]:
+        """Return the batch, and the place in it."""
+        number = bisect_right(self._ends, place)
+        batch = self._batches[number]
+        return batch, place - self._ends[number] + len(batch)
+
+
+def _limits(rules: Rules) -> dict[str, Any]:
+    limits = rules.limits
+    return {
+        "accept_unknown": limits.accept_unknown,
+        "max_unknown": limits.max_unknown,
+        "max_series": limits.max_series,
+    }

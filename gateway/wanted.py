@@ -1,0 +1,66 @@
+"""What the operator wants: the profiles' folder and the devices' file, read again when they change.
+
+A profile or a device that cannot be used is refused with its reason, and what was in force goes on:
+a bad profile keeps its last good version, a bad row its device's last good one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+from gateway.profiles.load import load, profile_files
+from gateway.registry.devices import read_devices
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from gateway.errors import Problem
+    from gateway.model import Device
+    from gateway.profiles.plan import ProfilePlan
+    from gateway.rules import Rules
+
+K = TypeVar("K")
+V = TypeVar("V")
+Stamp = tuple[tuple[str, int, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Profiles by name, devices by (site, id), and what was refused."""
+
+    plans: Mapping[str, ProfilePlan]
+    devices: Mapping[tuple[str, str], Device]
+    profile_problems: tuple[Problem, ...]
+    device_problems: tuple[Problem, ...]
+
+
+def read(profiles: Path, devices: Path, *, rules: Rules) -> Wanted:
+    """Read folder and file. Never raises for what is in them."""
+    loaded = load(profiles)
+    plans = _kept(rules.plans, loaded.plans, refused=bool(loaded.problems))
+    file = read_devices(devices, plans)
+    return Wanted(
+        plans=plans,
+        devices=_kept(rules.devices, file.devices, refused=bool(file.problems)),
+        profile_problems=loaded.problems,
+        device_problems=file.problems,
+    )
+
+
+def _kept(in_force: Mapping[K, V], read_now: Mapping[K, V], *, refused: bool) -> dict[K, V]:
+    """Where something was refused nothing is taken away: it may be what was refused."""
+    return {**in_force, **read_now} if refused else dict(read_now)
+
+
+def stamp(profiles: Path, devices: Path) -> Stamp:
+    """Return what changes when a file of either changes: names, times of change, sizes."""
+    stamps = []
+    for file in (*profile_files(profiles), devices):
+        try:
+            status = file.stat()
+        except OSError:
+            continue
+        stamps.append((str(file), status.st_mtime_ns, status.st_size))
+    return tuple(stamps)
