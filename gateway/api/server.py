@@ -1,0 +1,188 @@
+"""The gateway's HTTP: status page, health, metrics, and the questions of `ecluse query`.
+
+Read-only but for one thing, pausing a sink, which loses nothing. Where there is a token, everything but
+`/healthz` and `/readyz` asks for it, as a Bearer token or as the password of any user. Where there is
+none, only requests addressed to this machine's own names are answered: a page of another site that a
+browser here is looking at cannot read the status by giving its own name our address.
+"""
+
+from __future__ import annotations
+
+import base64
+import hmac
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+
+from gateway.api.questions import answer
+from gateway.clock import rfc3339
+from gateway.errors import QueryError, SinkUnavailable
+from gateway.health.collector import SnapshotCollector
+from gateway.literals import is_loopback
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+
+    from starlette.requests import Request
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+    from gateway.health.snapshot import Snapshot
+    from gateway.ports import TimeSeries
+
+    Page = Callable[[str], Awaitable[str]]
+    """Accept-Language header → HTML."""
+
+_OPEN = frozenset({"/healthz", "/readyz"})
+_HEADERS = [
+    (b"content-security-policy", b"default-src 'self'; frame-ancestors 'none'; form-action 'self'"),
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"same-origin"),
+    (b"cache-control", b"no-store"),
+]
+
+
+class Guard:
+    """ASGI middleware: the token, and the headers that every answer carries."""
+
+    def __init__(self, app: ASGIApp, *, token: str | None) -> None:
+        self._app = app
+        self._token = token
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer 401 without the token; else pass on."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+
+        async def with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], *_HEADERS]
+            await send(message)
+
+        headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
+        app = self._app
+        if scope["path"] not in _OPEN:
+            app = self._refusal(headers, scope["method"]) or app
+        await app(scope, receive, with_headers)
+
+    def _refusal(self, headers: Mapping[bytes, str], method: str) -> ASGIApp | None:
+        """Return the answer to a request that may not pass; None where it may."""
+        host = headers.get(b"host", "")
+        if self._token is None and not is_loopback(urlsplit(f"//{host}").hostname or ""):
+            what = "Without a token the gateway answers to localhost alone: set ECLUSE_HTTP__TOKEN.\n"
+            return PlainTextResponse(what, status_code=421)
+        if not self._admits(headers.get(b"authorization", "")):
+            return PlainTextResponse(
+                "The token is missing or wrong: send it as Bearer token, or as password.\n",
+                status_code=401,
+                headers={"www-authenticate": 'Basic realm="ecluse"'},
+            )
+        # A browser says where a form comes from, and sends the password along whoever made the form.
+        origin = headers.get(b"origin", "")
+        if method == "POST" and origin and urlsplit(origin).netloc != host:
+            return PlainTextResponse("This form is of another site.\n", status_code=403)
+        return None
+
+    def _admits(self, header: str) -> bool:
+        if self._token is None:
+            return True
+        scheme, _, value = header.partition(" ")
+        given = value.strip().encode("latin-1")
+        if scheme.lower() == "basic":
+            try:
+                given = base64.b64decode(given, validate=True).partition(b":")[2]
+            except ValueError:
+                return False
+        return hmac.compare_digest(given, self._token.encode())
+
+
+class Answers:
+    """What each route answers, from the read functions that it was given."""
+
+    def __init__(
+        self,
+        *,
+        snapshot: Callable[[], Snapshot],
+        page: Page,
+        store: TimeSeries | None,
+        pause: Callable[[str, float], bool],
+    ) -> None:
+        self._snapshot = snapshot
+        self._page = page
+        self._store = store
+        self._pause = pause
+        self._registry = CollectorRegistry(auto_describe=False)
+        self._registry.register(SnapshotCollector(snapshot))
+
+    async def page(self, request: Request) -> Response:
+        """The status page, in the browser's language."""
+        return HTMLResponse(await self._page(request.headers.get("accept-language", "")))
+
+    async def healthz(self, _request: Request) -> Response:
+        """200 while the process answers."""
+        return PlainTextResponse("alive\n")
+
+    async def readyz(self, _request: Request) -> Response:
+        """200 where every component is well, else 503; a line a component."""
+        now = self._snapshot()
+        lines = [
+            f"{part.name}: {part.state} since {rfc3339(part.since_ns)} {part.last_error}".rstrip()
+            for part in now.components
+        ]
+        return PlainTextResponse("\n".join(lines) + "\n", status_code=200 if now.ready else 503)
+
+    async def metrics(self, _request: Request) -> Response:
+        """Prometheus' text format."""
+        return Response(generate_latest(self._registry), media_type=CONTENT_TYPE_LATEST)
+
+    async def status(self, _request: Request) -> Response:
+        """The whole snapshot as JSON."""
+        return JSONResponse(self._snapshot().as_dict())
+
+    async def query(self, request: Request) -> Response:
+        """A question to the embedded store; 400 or 503 with a hint where it cannot be answered."""
+        try:
+            return await answer(self._store, dict(request.query_params), self._snapshot().now_ns)
+        except QueryError as error:
+            return JSONResponse({"error": str(error), "hint": error.hint}, status_code=400)
+        except SinkUnavailable as error:
+            return JSONResponse({"error": str(error), "hint": error.hint}, status_code=503)
+
+    async def pause(self, request: Request) -> Response:
+        """Let a sink wait for some seconds (at most an hour): its points wait in the outbox."""
+        name = request.path_params["name"]
+        try:
+            seconds = min(max(float(request.query_params.get("seconds", "20")), 0.0), 3600.0)
+        except ValueError:
+            return JSONResponse({"error": "seconds: not a number", "hint": "such as 20"}, status_code=400)
+        if not self._pause(name, seconds):
+            return JSONResponse({"error": f"no sink is called {name!r}", "hint": ""}, status_code=404)
+        if "text/html" in request.headers.get("accept", ""):
+            return Response(status_code=303, headers={"location": "/"})
+        return JSONResponse({"paused": name, "seconds": seconds})
+
+
+def application(answers: Answers, *, token: str | None) -> Starlette:
+    """Return the ASGI application."""
+    static = Path(__file__).parent.parent / "console" / "static"
+    return Starlette(
+        routes=[
+            Route("/", answers.page),
+            Route("/healthz", answers.healthz),
+            Route("/readyz", answers.readyz),
+            Route("/metrics", answers.metrics),
+            Route("/api/status", answers.status),
+            Route("/api/query", answers.query),
+            Route("/api/sinks/{name}/pause", answers.pause, methods=["POST"]),
+            Mount("/static", StaticFiles(directory=static)),
+        ],
+        middleware=[Middleware(Guard, token=token)],
+    )
