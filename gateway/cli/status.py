@@ -1,0 +1,87 @@
+"""`ecluse status`: components, books, queues of the running gateway."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.text import Text
+
+from gateway import config
+from gateway.cli.client import Client
+from gateway.cli.failures import Exit, told
+from gateway.cli.options import ConfigOption
+from gateway.cli.terminal import console, table
+from gateway.clock import rfc3339
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+_COLOURS = {"ok": "green", "starting": "yellow", "degraded": "yellow", "down": "red"}
+
+
+def status(
+    config_file: ConfigOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Everything, as JSON.")] = False,
+) -> None:
+    """Say how the running gateway is: components, the three books, queues.
+
+    Exits 0 where every component is well and the books balance, else 1; 6 where no gateway answers.
+    """
+    with told():
+        now = Client.of(config.load(config_file)).json("/api/status")
+    if as_json:
+        print(json.dumps(now, indent=2, ensure_ascii=False))  # noqa: T201 - the answer itself
+    else:
+        screen = console()
+        for part in (_components(now), books_table(now), _queues(now)):
+            screen.print(part)
+    sys.exit(Exit.OK if now["ready"] and now["balanced"] else Exit.PROBLEMS)
+
+
+def _components(now: dict[str, Any]) -> Table:
+    rows = (
+        (
+            part["name"],
+            Text(part["state"], style=_COLOURS[part["state"]]),
+            rfc3339(part["since_ns"]),
+            part["last_error"] or part["detail"],
+        )
+        for part in now["components"]
+    )
+    title = f"Écluse {now['version']}, {rfc3339(now['now_ns'])}"
+    return table("Component", "State", "Since", "Detail", rows=rows, title=title)
+
+
+def books_table(now: dict[str, Any]) -> Table:
+    """Return the three books of a status document as one table."""
+    left = {"uplinks": "journalled", "readings": "decoded"}
+    shown = [(name, left[name], now[name]) for name in left]
+    shown += [(f"sink {name}", "made", _sink_columns(book)) for name, book in now["sinks"].items()]
+    rows = [_book(*one) for one in shown]
+    return table("Book", "Left side", "Right side", "Difference", rows=rows, title="Books")
+
+
+def _book(name: str, total: str, book: dict[str, int]) -> tuple[object, ...]:
+    others = " + ".join(
+        f"{count} {column.replace('_', ' ')}"
+        for column, count in book.items()
+        if column not in (total, "difference") and count
+    )
+    difference = Text(str(book["difference"]), style="green" if book["difference"] == 0 else "red")
+    return name, f"{book[total]} {total}", others or "0", difference
+
+
+def _sink_columns(book: dict[str, int]) -> dict[str, int]:
+    columns = ("made", "stored", "waiting", "refused", "dropped", "superseded", "difference")
+    return {column: book[column] for column in columns}
+
+
+def _queues(now: dict[str, Any]) -> Table:
+    rows = (
+        (name, depth["items"], depth["bytes"], f"{depth['seconds']:.1f}")
+        for name, depth in now["queues"].items()
+    )
+    return table("Queue", "Items", "Bytes", "Oldest (s)", rows=rows, title="Queues")
