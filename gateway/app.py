@@ -162,6 +162,7 @@ class Gateway:
             await asyncio.sleep(NOTE_S)
             _note_session(parts.river, source)
             await asyncio.to_thread(parts.strangers.flush)
+            await asyncio.to_thread(_forget_known, parts)
 
     async def _copy_state(self, parts: Parts) -> None:
         """Make a verified copy of the state, soon after the start and then as often as set.
@@ -209,3 +210,11 @@ class Gateway:
 def _note_session(river: River, source: MqttSource) -> None:
     river.connection = max(river.connection, source.status.connection)
     river.filters = source.status.filters or river.filters
+
+
+def _forget_known(parts: Parts) -> None:
+    """Take off the list of strangers who is in the registry by now."""
+    devices = parts.treatment.rules.devices
+    for stranger in parts.strangers.list():
+        if (stranger.site, stranger.device) in devices:
+            parts.strangers.forget(stranger.site, stranger.device)

@@ -140,10 +140,10 @@ class River:
                     progress(position)
                     entries, uplinks, size = [], 0, 0
                     if stopping.is_set():
-                        await self._checkpoint()
+                        await self._replayed()
                         return False
         await self._replay(entries, through=max(end, self.position))
-        await self._checkpoint()
+        await self._replayed()
         return True
 
     async def change(self, records: Sequence[Control]) -> None:
@@ -213,6 +213,12 @@ class River:
         self.position = through
         await self._checkpoint_in_time()
 
+    async def _replayed(self) -> None:
+        """Write again what was sent before the crash and that other batches may have told otherwise."""
+        self._treatment.rewrite_replayed()
+        await self._deliver()
+        await self._checkpoint()
+
     async def _pass(self, entries: Sequence[Entry], *, now_ns: int, caught_up: bool) -> None:
         """Treat entries, close the windows whose time has come, and make durable what came of it."""
         batches: list[RawBatch] = []
@@ -231,6 +237,10 @@ class River:
         if self._since_s(self._flushed_ns) >= self._pace.flush_s:
             self._treatment.close_windows(now_ns, settled=caught_up)
             self._flushed_ns = self._clock.monotonic_ns()
+        await self._deliver()
+
+    async def _deliver(self) -> None:
+        """Make durable, in every outlet, what the treatment gave."""
         product = self._treatment.take()
         if product:
             async with asyncio.TaskGroup() as delivering:

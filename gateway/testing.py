@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+import itertools
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from gateway.ingest.packets import DUP, batch_of
+from gateway.ingest.settings import SessionState, SessionStatus
+from gateway.ingest.wire import MQTT_5, binary, packet, varint
+from gateway.model import Frames
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
 
-    from gateway.model import Changes, Control, Frames
+    from gateway.model import Changes, Control, RawBatch
+    from gateway.ports import Clock
 
 
 class MemoryJournal:
@@ -76,3 +85,99 @@ class MemoryStateStore:
     def copy(self) -> MemoryStateStore:
         """Return a store of its own with the same content."""
         return MemoryStateStore(dict(self.cells))
+
+
+@dataclass(slots=True)
+class _Kept:
+    """An uplink that was not acknowledged; `given` is the last connection that it was given out on."""
+
+    packet_id: int
+    topic: bytes
+    payload: bytes
+    given: int = 0
+
+
+class MemoryBroker:
+    """Keeps one session's uplinks, at QoS 1, until they are acknowledged; what came before it too."""
+
+    def __init__(self, *, source: str = "main", session: str = "ecluse-test") -> None:
+        self.source = source
+        self.session = session
+        self.waiting: dict[int, _Kept] = {}
+        """By packet identifier, in the order in which they were published."""
+        self.news = asyncio.Event()
+        self._identifiers = itertools.cycle(range(1, 65_536))
+
+    def publish(self, topic: str, payload: bytes) -> None:
+        """Take an uplink. At most 65,535 can wait."""
+        packet_id = next(i for i in self._identifiers if i not in self.waiting)
+        self.waiting[packet_id] = _Kept(packet_id, topic.encode(), payload)
+        self.news.set()
+
+
+class MemorySource:
+    """`ports.Source` on a `MemoryBroker`: one connection, from the first batch to `close`.
+
+    Acknowledging what was acknowledged, or never given out, raises KeyError: it is a bug of the caller.
+    """
+
+    def __init__(
+        self, broker: MemoryBroker, *, clock: Clock, last_connection: int = 0, at_most: int = 1_000
+    ) -> None:
+        self.status = SessionStatus(connection=last_connection)
+        self._broker = broker
+        self._clock = clock
+        self._at_most = at_most
+        self._stopping = False
+
+    async def batches(self) -> AsyncGenerator[RawBatch, None]:
+        """Yield what waits, `at_most` uplinks together; what an earlier connection had is DUP."""
+        if not self._stopping:
+            self.status.connection += 1
+            self.status.state = SessionState.CONNECTED
+        while not self._stopping:
+            number = self.status.connection
+            given = [kept for kept in self._broker.waiting.values() if kept.given != number][: self._at_most]
+            if given:
+                yield self._batch(given)
+                continue
+            self._broker.news.clear()
+            await self._broker.news.wait()
+
+    async def acknowledge(self, batch: RawBatch) -> None:
+        """Let the broker forget a batch, unless its connection is gone."""
+        if self.status.state is SessionState.CONNECTED and batch.connection == self.status.connection:
+            for packet_id in batch.packet_ids.tolist():
+                del self._broker.waiting[packet_id]
+
+    async def stop_reading(self) -> None:
+        """Give nothing more out."""
+        self._stopping = True
+        self._broker.news.set()
+
+    async def close(self) -> None:
+        """End the connection."""
+        await self.stop_reading()
+        self.status.state = SessionState.CLOSED
+
+    def _batch(self, given: Sequence[_Kept]) -> RawBatch:
+        frames = b"".join(_publish(kept) for kept in given)
+        for kept in given:
+            kept.given = self.status.connection
+        record = Frames(
+            source=self._broker.source,
+            connection=self.status.connection,
+            session=self._broker.session,
+            protocol=MQTT_5,
+            received_ns=self._clock.now_ns(),
+            count=len(given),
+            frames=frames,
+        )
+        return batch_of(record, position=0)
+
+
+def _publish(kept: _Kept) -> bytes:
+    """Write a PUBLISH at QoS 1, without properties."""
+    first = 0x32 | (DUP if kept.given else 0)
+    body = binary(kept.topic) + kept.packet_id.to_bytes(2, "big") + varint(0) + kept.payload
+    return packet(first, body)

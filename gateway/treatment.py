@@ -130,6 +130,12 @@ class Treatment:
         if settled:
             self._product.settled += [self._window_points(w) for w in self.aggregator.settled(now_ns)]
 
+    def rewrite_replayed(self) -> None:
+        """End a replay: rows whose flags other batches may have told otherwise are written once more."""
+        for readings in self.aggregator.replayed():
+            group = self._group(readings.profile, readings.group, readings.table)
+            self._product.raw += raw_points(readings, group.tags)
+
     def take(self) -> Product:
         """Return what is on its way out, and begin anew."""
         product, self._product = self._product, Product()

@@ -12,7 +12,7 @@ import uvicorn
 
 from gateway.api.address import ADDRESS_FILE
 from gateway.api.server import Answers, application
-from gateway.errors import ConfigurationError, Problem
+from gateway.errors import ConfigurationError, Problem, SinkUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -72,7 +72,10 @@ async def serve(
     """
 
     async def status(accept_language: str) -> str:
-        families = None if values is None else await values.families()
+        try:
+            families = None if values is None else await values.families()
+        except SinkUnavailable:  # its component says so on the same page
+            families = []
         return page.render(
             survey.snapshot(), families=families, rates=survey.rates(), accept_language=accept_language
         )
@@ -106,6 +109,7 @@ async def serve(
 
 def _say_where(folder: Path, listener: socket.socket) -> None:
     host, port = listener.getsockname()[:2]
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - where we listen, not whom we let in
     url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
     (folder / ADDRESS_FILE).write_text(f"{url}\n", encoding="utf-8")
     log.info("status page", url=f"{url}/")

@@ -83,8 +83,8 @@ TEXTS: dict[str, dict[str, str]] = {
         "fr": "{field} : de {first} à {last}, minimum {low}, maximum {high}",
     },
     "more": {
-        "en": "{n} more devices: ecluse query {family}",
-        "fr": "{n} autres équipements : ecluse query {family}",
+        "en": "{n} more series: ecluse query {family} --latest",
+        "fr": "{n} autres séries : ecluse query {family} --latest",
     },
     "try": {"en": "Three things to try", "fr": "Trois choses à essayer"},
     "try_publish": {

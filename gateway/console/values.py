@@ -46,7 +46,7 @@ class StatusValues:
         newest = _records(await self._store.latest(name))
         fields = [field for field in (newest[0] if newest else {}) if field not in {"time", *tags, *_ASIDE}]
         trend = _trend(name, newest, fields)
-        identity = [tag for tag in tags if tag not in ("site", "profile")]
+        identity = ["device", *(tag for tag in tags if tag not in ("device", "site", "profile"))]
         shown = sorted(newest, key=lambda record: _key(record, identity))[:SHOWN]
         fields = [field for field in fields if any(record[field] is not None for record in shown)]
         lines = await self._lines(name, trend, identity)

@@ -30,7 +30,7 @@ from gateway.ingest.wire import MQTT_3_1_1, MQTT_5
 from gateway.model import RawBatch
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import AsyncGenerator, Callable, Sequence
 
     from gateway.ingest.session import Event
     from gateway.ingest.settings import MqttSettings
@@ -90,7 +90,7 @@ class MqttSource:
         self._task: asyncio.Task[None] | None = None
         self._opened_ns = 0
 
-    async def batches(self) -> AsyncIterator[RawBatch]:
+    async def batches(self) -> AsyncGenerator[RawBatch, None]:
         """Yield what was read together; end after `stop_reading`, once all that was read is given out.
 
         Raises `SessionTakenOver` where another client uses our identifier.

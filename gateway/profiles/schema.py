@@ -8,7 +8,7 @@ together (names in formulas, dimensions, windows) is checked by `compile`.
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
@@ -36,9 +36,6 @@ from gateway.profiles.values import (
     Unit,
     Window,
 )
-
-if TYPE_CHECKING:
-    import pathlib
 
 
 def _quantile(value: float) -> float:
@@ -224,7 +221,6 @@ def _published(schema: Any) -> Any:  # noqa: ANN401 - any part of a JSON Schema
     return part
 
 
-def write_json_schema(path: pathlib.Path) -> None:
-    """Write `json_schema` to a file. Raises OSError."""
-    text = json.dumps(json_schema(), indent=2, ensure_ascii=False)
-    path.write_text(text + "\n", encoding="utf-8")
+def json_schema_text() -> str:
+    """Return `json_schema` as it is published, in docs/profile.schema.json."""
+    return json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n"

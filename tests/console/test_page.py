@@ -69,7 +69,7 @@ def test_without_an_embedded_store_it_says_so() -> None:
 
 def test_more_devices_than_fit_are_counted() -> None:
     """With the command that lists them."""
-    assert "1,200 more devices: ecluse query waste" in rendered()
+    assert "1,200 more series: ecluse query waste --latest" in rendered()
 
 
 def test_an_empty_gateway_renders() -> None:
