@@ -41,7 +41,7 @@ servers:  ## the Debian packages that the integration tests need, where root and
 	@sh tests/install_servers.sh
 
 docs: setup  ## the documentation as a site, in build/site
-	@$(BIN)/mkdocs build --quiet --strict --site-dir build/site
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict --site-dir build/site
 
 requirements: setup  ## pin and hash the newest versions that pyproject.toml allows
 	@$(BIN)/python -m pip install --quiet uv
