@@ -271,8 +271,8 @@ class River:
             identities=treatment.identities,
             accepted=treatment.routes.unknown,
         )
-        treatment.rules_changed = False
         await asyncio.to_thread(self._state.commit, changes, meta)
+        treatment.rules_changed = False
         treatment.aggregator.committed()
         self._saved = now
         for outlet in self._outlets:

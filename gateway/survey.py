@@ -233,6 +233,7 @@ class Survey:
             silences=status.silences,
             uplinks=status.messages,
             bytes=status.bytes,
+            oversize=status.oversize,
             last_heard_ns=status.last_heard_ns,
         )
 

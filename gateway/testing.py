@@ -89,7 +89,7 @@ class MemoryStateStore:
 
 @dataclass(slots=True)
 class _Kept:
-    """An uplink that was not acknowledged; `given` is the last connection that it was given out on."""
+    """An uplink that was not acknowledged; `given`: the broker's last connection that it was given out on."""
 
     packet_id: int
     topic: bytes
@@ -106,6 +106,7 @@ class MemoryBroker:
         self.waiting: dict[int, _Kept] = {}
         """By packet identifier, in the order in which they were published."""
         self.news = asyncio.Event()
+        self.connections = 0
         self._identifiers = itertools.cycle(range(1, 65_536))
 
     def publish(self, topic: str, payload: bytes) -> None:
@@ -129,15 +130,18 @@ class MemorySource:
         self._clock = clock
         self._at_most = at_most
         self._stopping = False
+        self._number = 0
 
     async def batches(self) -> AsyncGenerator[RawBatch, None]:
         """Yield what waits, `at_most` uplinks together; what an earlier connection had is DUP."""
         if not self._stopping:
             self.status.connection += 1
             self.status.state = SessionState.CONNECTED
+            self._broker.connections += 1
+            self._number = self._broker.connections
         while not self._stopping:
-            number = self.status.connection
-            given = [kept for kept in self._broker.waiting.values() if kept.given != number][: self._at_most]
+            waiting = self._broker.waiting.values()
+            given = [kept for kept in waiting if kept.given != self._number][: self._at_most]
             if given:
                 yield self._batch(given)
                 continue
@@ -163,7 +167,7 @@ class MemorySource:
     def _batch(self, given: Sequence[_Kept]) -> RawBatch:
         frames = b"".join(_publish(kept) for kept in given)
         for kept in given:
-            kept.given = self.status.connection
+            kept.given = self._number
         record = Frames(
             source=self._broker.source,
             connection=self.status.connection,

@@ -112,7 +112,7 @@ class Treatment:
         located = _Located(batches)
         # Two groups of one uplink can be refused for one reason: it is in quarantine once for each reason.
         once: dict[tuple[int, Reason], Rejection] = {}
-        for rejection in rejections:
+        for rejection in sorted(rejections, key=lambda rejection: rejection.index):
             once.setdefault((rejection.index, rejection.reason), rejection)
         self.books.reasons.update(reason.value for _, reason in once)
         self._product.refused += [self._whole(rejection, located) for rejection in once.values()]

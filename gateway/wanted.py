@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
+from gateway.errors import ConfigurationError
 from gateway.profiles.load import load, profile_files
 from gateway.registry.devices import read_devices
 
@@ -52,6 +53,13 @@ def read(profiles: Path, devices: Path, *, rules: Rules) -> Wanted:
 def _kept(in_force: Mapping[K, V], read_now: Mapping[K, V], *, refused: bool) -> dict[K, V]:
     """Where something was refused nothing is taken away: it may be what was refused."""
     return {**in_force, **read_now} if refused else dict(read_now)
+
+
+def require_profiles(profiles: Path) -> None:
+    """Refuse a folder without one good profile, before anything is started. Raises ConfigurationError."""
+    loaded = load(profiles)
+    if not loaded.plans:
+        raise ConfigurationError(loaded.problems)
 
 
 def stamp(profiles: Path, devices: Path) -> Stamp:

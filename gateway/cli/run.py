@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gateway import config, logs
-from gateway.app import Gateway
 from gateway.cli.failures import told
 from gateway.cli.options import ConfigOption
 from gateway.console.page import Demo
 from gateway.errors import EcluseError
+from gateway.wanted import require_profiles
 
 if TYPE_CHECKING:
     from gateway.config import Settings
@@ -33,6 +33,7 @@ def run(
     with told():
         settings = config.load(config_file)
         logs.configure(settings.log)
+        require_profiles(settings.profiles_dir)
         demo = Demo.from_json(demo_try) if demo_try else None
         try:
             asyncio.run(_serve(settings, demo))
@@ -44,6 +45,8 @@ def run(
 
 
 async def _serve(settings: Settings, demo: Demo | None) -> None:
+    from gateway.app import Gateway  # noqa: PLC0415 - everything loads with it: only where it is run
+
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

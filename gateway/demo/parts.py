@@ -47,6 +47,7 @@ class Part:
                 stderr=subprocess.STDOUT,
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,
+                env=_own_environment(),
             )
 
     @property
@@ -86,6 +87,11 @@ class Wishes:
     influx: str = ""
     port: int = 0
     folder: Path = field(default_factory=Path)
+
+
+def _own_environment() -> dict[str, str]:
+    """Return the environment without settings of another gateway: they would win over the demo's file."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("ECLUSE_")}
 
 
 def free_port() -> int:

@@ -59,6 +59,8 @@ class Connection:
     silences: int = 0
     uplinks: int = 0
     bytes: int = 0
+    oversize: int = 0
+    """Packets over `broker.max_packet`: acknowledged and dropped, in no book."""
     last_heard_ns: int = 0
 
 

@@ -83,25 +83,22 @@ def parse_devices(text: str, plans: Mapping[str, ProfilePlan], *, where: str) ->
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter_of(text), strict=True)
     problems: list[Problem] = []
     rows: list[_Row] = []
+    refused: set[Key] = set()
+    header: list[str] = []
     try:
         header = [name.strip() for name in next(reader, [])]
         problems.extend(_header_problems(header, plans, where))
         if problems:
             return DevicesFile({}, tuple(problems))
         for cells in reader:
-            if not any(cell.strip() for cell in cells):
-                continue
-            padded = [*cells, *[""] * (len(header) - len(cells))]
-            row = _row(dict(zip(header, padded, strict=False)), reader.line_num, where, problems)
-            if len(cells) > len(header):
-                problems.append(Problem(where, "has more cells than the header", "", reader.line_num, 1))
-            elif row is not None:
-                rows.append(row)
+            if any(cell.strip() for cell in cells):
+                _take(cells, header, reader.line_num, where, rows, refused, problems)
     except csv.Error as error:
         problems.append(Problem(where, f"not CSV: {error}", "", reader.line_num, 1))
     by_device: dict[Key, list[_Row]] = {}
     for row in rows:
-        by_device.setdefault((row.site, row.id), []).append(row)
+        if (row.site, row.id) not in refused:
+            by_device.setdefault((row.site, row.id), []).append(row)
     devices = {}
     for key, own in by_device.items():
         faults = list(_device_problems(own, header, plans, where))
@@ -109,6 +106,27 @@ def parse_devices(text: str, plans: Mapping[str, ProfilePlan], *, where: str) ->
         if not faults or own[0].profile not in plans:
             devices[key] = _device(own)
     return DevicesFile(devices, tuple(sorted(problems, key=lambda problem: (problem.line, problem.column))))
+
+
+def _take(  # noqa: PLR0917 - three lists that it fills
+    cells: Sequence[str],
+    header: Sequence[str],
+    line: int,
+    where: str,
+    rows: list[_Row],
+    refused: set[Key],
+    problems: list[Problem],
+) -> None:
+    """Add a row; or its device, as a whole, to the refused: half of its history would be a wrong one."""
+    named = dict(zip(header, [*cells, *[""] * (len(header) - len(cells))], strict=False))
+    row = _row(named, line, where, problems)
+    if len(cells) > len(header):
+        problems.append(Problem(where, "has more cells than the header", "", line, 1))
+        row = None
+    if row is None:
+        refused.add((named["site"].strip(), named["id"].strip()))
+    else:
+        rows.append(row)
 
 
 def delimiter_of(text: str) -> str:

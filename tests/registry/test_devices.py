@@ -146,6 +146,19 @@ def test_a_device_of_a_refused_profile_stays_known() -> None:
     assert len(found.problems) == 1
 
 
+def test_one_bad_row_refuses_its_device_as_a_whole() -> None:
+    """Half of a device's history would be a wrong one."""
+    text = (
+        "site,id,profile,valid_from,param.empty\n"
+        "lyon,bin-1,bin,,1850\n"
+        "lyon,bin-1,bin,2026-03-01,2100\n"
+        "lyon,bin-2,bin,,1700\n"
+    )
+    found = parse_devices(text, PLANS, where="devices.csv")
+    assert set(found.devices) == {("lyon", "bin-2")}
+    assert [problem.line for problem in found.problems] == [3]
+
+
 def test_reading_a_file(tmp_path: Path) -> None:
     """A byte order mark is skipped; no file is an empty registry; no text is a problem."""
     path = tmp_path / "devices.csv"
