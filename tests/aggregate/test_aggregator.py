@@ -376,3 +376,33 @@ def test_nothing_given_is_written_to() -> None:
     first = ours.add(batch, parameters)
     ours.add(batch, parameters)
     assert np.array_equal(first.raw.time, [NOON + MINUTE, NOON + 20 * MINUTE])
+
+
+def test_what_went_out_behind_a_checkpoint_is_put_right_after_the_replay() -> None:
+    """A flag that was sent before the crash, and that the replay never comes to see, is written again."""
+    plan = profile((replace(LEVEL, rate=None, flat=None),))
+    store = MemoryStateStore()
+    ours = aggregator(store, plan)
+    ours.replayed()
+    add(ours, at(1, level=10.0), at(14, level=60.0), plan=plan)
+    due(ours, 16)
+    store.commit(ours.dirty(), {})
+    assert add(ours, at(17, level=10.0), plan=plan).raw.flags[0].tolist() == [1, 3]
+    again = aggregator(store, plan)  # here the late reading comes in the same batch: 60 is no spike
+    settled = add(again, at(17, level=10.0), at(16, level=95.0), plan=plan)
+    assert NOON + 14 * MINUTE not in settled.raw.time
+    (raw,) = again.replayed()
+    assert dict(zip(raw.time.tolist(), raw.flags[0].tolist(), strict=True))[NOON + 14 * MINUTE] == 1
+    assert due(again, 17)["15m", 0, 0]["suspect_count"] == 0
+    assert again.replayed() == []
+
+
+def test_figures_say_what_is_held() -> None:
+    """Blocks, bytes, rows, series, and the event time before which windows are final."""
+    ours = aggregator(MemoryStateStore(), PLAIN)
+    assert ours.figures().watermarks == {"street": 0}
+    add(ours, at(1, temperature=1.0), at(20, temperature=2.0))
+    figures = ours.figures()
+    assert (figures.blocks, figures.hot_blocks, figures.hot_rows, figures.series) == (2, 2, 2, 4)
+    assert figures.hot_bytes > 0
+    assert figures.watermarks == {"street": NOON + 20 * MINUTE - 3 * DAY}

@@ -1,4 +1,4 @@
-"""What every `Source` does, whatever is behind it. Here: the MQTT source on each broker and level."""
+"""What every `Source` does: the MQTT source on each broker and level, and the double."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from gateway.clock import SystemClock
 from gateway.ingest.mqtt import MqttSource
 from gateway.ingest.packets import batch_of
 from gateway.model import Frames
+from gateway.testing import MemoryBroker, MemorySource
 from tests.brokers import mosquitto, nats, publish
 from tests.ingest.peer import Reader, settings
 
@@ -21,6 +22,25 @@ if TYPE_CHECKING:
 
     from gateway.ports import Source
     from tests.brokers import Broker
+
+
+class MemoryRig:
+    """The double: a broker in memory, and gateways that come and go."""
+
+    def __init__(self) -> None:
+        self.broker = MemoryBroker()
+        self.connections = 0
+
+    def gateway(self) -> Source:
+        """Return the source of a gateway that starts now."""
+        source = MemorySource(self.broker, clock=SystemClock(), last_connection=self.connections)
+        self.connections += 1
+        return source
+
+    async def devices_send(self, payloads: range) -> None:
+        """Publish."""
+        for i in payloads:
+            self.broker.publish(f"city/paris/bin/{i % 10}/up", b"%d" % i)
 
 
 class Rig:
@@ -48,8 +68,11 @@ class Rig:
         await asyncio.to_thread(publish, self.broker, messages)
 
 
-@pytest.fixture(params=["mosquitto 5", "mosquitto 3.1.1", "nats-server 3.1.1"])
-def rig(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Rig]:
+@pytest.fixture(params=["mosquitto 5", "mosquitto 3.1.1", "nats-server 3.1.1", "memory 5"])
+def rig(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Rig | MemoryRig]:
+    if request.param == "memory 5":
+        yield MemoryRig()
+        return
     server, protocol = request.param.split()
     with mosquitto(tmp_path) if server == "mosquitto" else nats(tmp_path, ack_wait="2s") as broker:
         yield Rig(broker, protocol)

@@ -1,0 +1,159 @@
+"""The ends of the river: outbox logs with their encoders, and the quarantine."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from gateway.clock import ManualClock
+from gateway.model import Column, FieldType, Points, Reason, Refused
+from gateway.outlets import LogOutlet, QuarantineOutlet, arrow, line_protocol
+from gateway.quarantine.store import QuarantineStore
+from gateway.sinks import columns
+from gateway.sinks.outbox import Outbox
+from gateway.treatment import Product
+from tests.river import START_NS
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from gateway.outlets import Encode
+
+TAGS = [(("device", "bin-1"), ("site", "lyon"))]
+
+
+def points(measurement: str, value: float = 1.0) -> Points:
+    """Return one point with a number and a text."""
+    return Points(
+        measurement=measurement,
+        tags=TAGS,
+        series=np.zeros(1, dtype=np.int32),
+        time=np.array([START_NS], dtype=np.int64),
+        fields={
+            "level": Column(FieldType.FLOAT, np.array([value])),
+            "tilt": Column(FieldType.STRING, np.array(["upright"], dtype=object)),
+        },
+    )
+
+
+PRODUCT = Product(
+    raw=[points("waste")], windows=[points("waste_15m")], settled=[points("waste_1h")], oldest_ns=START_NS - 5
+)
+
+
+@pytest.fixture
+async def outbox(tmp_path: Path) -> AsyncIterator[Outbox]:
+    opened = await Outbox.open(tmp_path / "outbox.db", max_bytes=10_000)
+    await opened.register("sink", "hold")
+    yield opened
+    await opened.close()
+
+
+def outlet(outbox: Outbox, encode: Encode, *, once: bool = False) -> LogOutlet:
+    return LogOutlet("lines", outbox, encode=encode, once=once, sinks=["sink"])
+
+
+async def bodies(outbox: Outbox) -> list[bytes]:
+    return [entry.body for _, entry in await outbox.next("sink", 100, 100_000)]
+
+
+async def test_raw_points_go_before_windows(outbox: Outbox) -> None:
+    """Each with how many points it has, and the receive time of the oldest uplink behind it."""
+    await outlet(outbox, line_protocol(strings=True)).take(PRODUCT)
+    entries = [entry for _, entry in await outbox.next("sink", 100, 100_000)]
+    assert [entry.body.split(b",")[0] for entry in entries] == [b"waste", b"waste_15m"]
+    assert {(entry.count, entry.oldest_ns) for entry in entries} == {(1, START_NS - 5)}
+
+
+async def test_a_sink_that_cannot_overwrite_gets_settled_windows(outbox: Outbox) -> None:
+    """And, in line protocol, no text."""
+    await outlet(outbox, line_protocol(strings=False), once=True).take(PRODUCT)
+    raw, window = await bodies(outbox)
+    assert window.startswith(b"waste_1h,")
+    assert b"upright" not in raw + window
+
+
+async def test_columns_for_the_embedded_store(outbox: Outbox) -> None:
+    """As they are: the store takes them without parsing text."""
+    await outlet(outbox, arrow).take(PRODUCT)
+    assert await bodies(outbox) == [columns.encode(points("waste")), columns.encode(points("waste_15m"))]
+
+
+async def test_nothing_to_say_is_no_entry(outbox: Outbox) -> None:
+    """Nor is a point without any field that this sink takes."""
+    text = points("waste")
+    only = Points("waste", TAGS, text.series, text.time, {"tilt": text.fields["tilt"]})
+    await outlet(outbox, line_protocol(strings=False)).take(Product(raw=[only]))
+    await outlet(outbox, arrow).take(Product(refused=[]))
+    assert outbox.end == 0
+
+
+async def test_a_mark_is_gone_back_to(outbox: Outbox) -> None:
+    """What was appended behind it is cut off: the replay makes it again."""
+    log = outlet(outbox, arrow)
+    await log.take(PRODUCT)
+    mark = log.mark()
+    await log.checkpointed(mark)
+    await log.take(PRODUCT)
+    assert log.mark() != mark
+    await log.recover(mark)
+    assert log.mark() == mark == {"end": 2, "cursors": {"sink": 0}}
+
+
+async def test_at_the_very_start_there_is_no_mark(outbox: Outbox) -> None:
+    """Everything behind the beginning is made again."""
+    log = outlet(outbox, arrow)
+    await log.take(PRODUCT)
+    await log.recover({})
+    assert outbox.end == 0
+
+
+async def test_full_is_what_the_outbox_says(outbox: Outbox) -> None:
+    """And room comes back with the sink."""
+    log = outlet(outbox, lambda _: (b"x" * 6_000, 1))
+    assert not log.full
+    await log.room()
+    await log.take(PRODUCT)
+    assert log.full
+    await outbox.advance("sink", outbox.end)
+    await log.room()
+    assert not log.full
+
+
+@pytest.fixture
+async def quarantine(tmp_path: Path) -> AsyncIterator[QuarantineStore]:
+    opened = await QuarantineStore.open(tmp_path / "quarantine.db", per_device=10, total=100)
+    yield opened
+    await opened.close()
+
+
+async def test_refused_uplinks_are_kept_once(quarantine: QuarantineStore) -> None:
+    """A replay puts the same rows: nothing changes, and there is nothing to go back to."""
+    refuse = QuarantineOutlet(quarantine, ManualClock(START_NS))
+    row = Refused(4, 2, START_NS, b"t", b"{", Reason.NOT_JSON, "why", "lyon", "bin-1", "bin-level")
+    for _ in range(2):
+        await refuse.take(Product(refused=[row]))
+        await refuse.recover(refuse.mark())
+        await refuse.checkpointed({})
+    await refuse.take(PRODUCT)
+    (kept,) = await quarantine.list()
+    assert (kept.position, kept.index, kept.payload, kept.reason) == (4, 2, b"{", "not json")
+    assert not refuse.full
+    await refuse.room()
+
+
+async def test_refused_points_are_kept_once_a_sink(quarantine: QuarantineStore) -> None:
+    """However often they are sent again, in whatever company."""
+    refuse = QuarantineOutlet(quarantine, ManualClock(START_NS))
+    await refuse.points("influx", [(b"a x=1", "type"), (b"b x=1", "type")])
+    await refuse.points("influx", [(b"b x=1", "type")])
+    await refuse.points("other", [(b"b x=1", "type")])
+    rows = {(row.sink, row.payload, row.reason) for row in await quarantine.list()}
+    assert rows == {
+        (sink, line, "refused by sink")
+        for sink, line in (("influx", b"a x=1"), ("influx", b"b x=1"), ("other", b"b x=1"))
+    }
+    assert quarantine.rows == 3
