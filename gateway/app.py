@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from gateway.pipeline import River
 
 SINK_GRACE_S = 5.0
+CATCH_UP_S = 60.0
+"""How long after a connection windows that are written only once are kept back."""
 NOTE_S = 1.0
 SAMPLE_S = 0.5
 COPY_RETRY_S = 600.0
@@ -123,12 +125,16 @@ class Gateway:
             known_filters=river.filters,
         )
         parts.survey.changeable.become(State.OK, "flows", since_ns=self._clock.now_ns())
+
+        async def changed() -> None:
+            await source.subscribe(filters_of(rules.plans))
+            await asyncio.to_thread(_forget_known, parts)
+
+        await asyncio.to_thread(_forget_known, parts)
         async with asyncio.TaskGroup() as tasks:
             receiving = tasks.create_task(self._receive(river, source), name="receive")
             aside = [
-                tasks.create_task(
-                    wishes.watch(lambda: source.subscribe(filters_of(rules.plans))), name="wishes"
-                ),
+                tasks.create_task(wishes.watch(changed), name="wishes"),
                 tasks.create_task(self._note(parts, source), name="notes"),
             ]
             waiting = tasks.create_task(stopping.wait(), name="stopping")
@@ -148,12 +154,12 @@ class Gateway:
             self._refused = refused
 
     def _caught_up(self) -> bool:
-        """Tell whether what the broker kept for us has had as long as a window has to settle."""
+        """Tell whether what the broker kept for us has had time to come in."""
         source = self._source
         return (
             source is not None
             and source.status.state is SessionState.CONNECTED
-            and self._clock.now_ns() - source.status.since_ns >= self._settings.windows.settle
+            and self._clock.since_s(source.status.since_ns) >= CATCH_UP_S
         )
 
     async def _note(self, parts: Parts, source: MqttSource) -> None:
@@ -162,7 +168,6 @@ class Gateway:
             await asyncio.sleep(NOTE_S)
             _note_session(parts.river, source)
             await asyncio.to_thread(parts.strangers.flush)
-            await asyncio.to_thread(_forget_known, parts)
 
     async def _copy_state(self, parts: Parts) -> None:
         """Make a verified copy of the state, soon after the start and then as often as set.

@@ -89,7 +89,7 @@ async def open_parts(
     _require_profiles(settings, saved)
     journal = await _journal(settings, saved, closing)
     strangers = UnknownDevices(folder / "unknown.db", max_devices=max(settings.devices.max_unknown, 1))
-    closing.callback(strangers.close)
+    closing.later(lambda: asyncio.to_thread(strangers.close))
     fleet = FleetRoll(started_ns=clock.now_ns())
     meters = LatencyMeters(tuple(sink.name for sink in settings.sinks))
     treatment = Treatment(
@@ -143,7 +143,7 @@ def _sinks(settings: Settings, clock: Clock, closing: Closing) -> dict[str, Sink
 
 async def _state(settings: Settings, closing: Closing) -> Checkpoint:
     state = await asyncio.to_thread(Checkpoint.open_newest_sound, settings.state_dir)
-    closing.callback(state.close)
+    closing.later(lambda: asyncio.to_thread(state.close))
     for name, problem in state.opened.refused:
         log.error("a state file is damaged", file=name, problem=problem, used=state.opened.source)
     return state

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from typing import TYPE_CHECKING
 
+import numpy as np
 import structlog
 
 from gateway import config
+from gateway.model import Points
 from gateway.outlets import LogOutlet, arrow, line_protocol
 from gateway.sinks.embedded import EmbeddedSettings, EmbeddedSink
 from gateway.sinks.influx import Api, InfluxSettings, InfluxSink
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
     from gateway.sinks.outbox import Entry
 
 _ONCE = frozenset({"victoriametrics"})
+_NOTHING = Points("", (), np.zeros(0, np.int32), np.zeros(0, np.int64), {})
 log = structlog.get_logger("ecluse")
 
 
@@ -76,6 +80,8 @@ async def open_logs(settings: config.Settings, closing: Closing) -> list[LogOutl
     for name, encode, once, sinks in _kinds(settings.sinks):
         outbox = await Outbox.open(settings.state_dir / f"outbox-{name}.db", max_bytes=settings.outbox.size)
         closing.later(outbox.close)
+        # pyarrow looks for pandas at its first array: seconds that the first batch should not pay.
+        await asyncio.to_thread(encode, _NOTHING)
         for sink in sinks:
             await outbox.register(sink.name, sink.policy)
         for gone in outbox.cursors().keys() - {sink.name for sink in sinks}:

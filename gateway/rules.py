@@ -53,7 +53,7 @@ class Rules:
         match record.kind:
             case ControlKind.PROFILE:
                 name = body["name"]
-                self.plans = {**self.plans, name: compile_text(body["text"], name=name)}
+                self.plans = {**self.plans, **_compiled({name: body["text"]})}
                 self.retired = _without(self.retired, name)
             case ControlKind.PROFILE_REMOVED:
                 name = body["name"]
@@ -139,7 +139,8 @@ def _record(kind: ControlKind, at_ns: int, body: dict[str, Any]) -> Control:
 
 
 def _compiled(texts: Mapping[str, str]) -> dict[str, ProfilePlan]:
-    return {name: compile_text(text, name=name) for name, text in texts.items()}
+    """Compile texts that were good once. Raises ConfigurationError: another version of Écluse took them."""
+    return {name: compile_text(text, name=f"profile {name} in the journal") for name, text in texts.items()}
 
 
 def _without(plans: Mapping[str, ProfilePlan], name: str) -> dict[str, ProfilePlan]:

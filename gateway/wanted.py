@@ -7,10 +7,11 @@ a bad profile keeps its last good version, a bad row its device's last good one.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from gateway.errors import ConfigurationError
 from gateway.profiles.load import load, profile_files
+from gateway.profiles.together import check_together
 from gateway.registry.devices import read_devices
 
 if TYPE_CHECKING:
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
     from gateway.profiles.plan import ProfilePlan
     from gateway.rules import Rules
 
-K = TypeVar("K")
-V = TypeVar("V")
 Stamp = tuple[tuple[str, int, int], ...]
 
 
@@ -40,19 +39,19 @@ class Wanted:
 def read(profiles: Path, devices: Path, *, rules: Rules) -> Wanted:
     """Read folder and file. Never raises for what is in them."""
     loaded = load(profiles)
-    plans = _kept(rules.plans, loaded.plans, refused=bool(loaded.problems))
+    plans = dict(loaded.plans)
+    # Where something was refused nothing is taken away: it may be what was refused.
+    if loaded.problems:
+        for name, plan in rules.plans.items():
+            if name not in plans and not check_together([*plans.values(), plan]):
+                plans[name] = plan
     file = read_devices(devices, plans)
     return Wanted(
         plans=plans,
-        devices=_kept(rules.devices, file.devices, refused=bool(file.problems)),
+        devices={**rules.devices, **file.devices} if file.problems else file.devices,
         profile_problems=loaded.problems,
         device_problems=file.problems,
     )
-
-
-def _kept(in_force: Mapping[K, V], read_now: Mapping[K, V], *, refused: bool) -> dict[K, V]:
-    """Where something was refused nothing is taken away: it may be what was refused."""
-    return {**in_force, **read_now} if refused else dict(read_now)
 
 
 def require_profiles(profiles: Path) -> None:

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 import structlog
 import uvicorn
 
+from gateway import durable
 from gateway.api.address import ADDRESS_FILE
 from gateway.api.server import Answers, application
-from gateway.errors import ConfigurationError, Problem, SinkUnavailable
+from gateway.errors import ConfigurationError, Problem, SinkUnavailable, StateError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -111,5 +112,6 @@ def _say_where(folder: Path, listener: socket.socket) -> None:
     host, port = listener.getsockname()[:2]
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - where we listen, not whom we let in
     url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-    (folder / ADDRESS_FILE).write_text(f"{url}\n", encoding="utf-8")
+    with durable.translated(StateError, "the address cannot be written down"):
+        (folder / ADDRESS_FILE).write_text(f"{url}\n", encoding="utf-8")
     log.info("status page", url=f"{url}/")

@@ -52,14 +52,14 @@ class Wishes:
         await self._river.change(changes)
         return bool(changes)
 
-    async def watch(self, changed: Callable[[], Awaitable[None]]) -> None:
+    async def watch(self, changed: Callable[[], Awaitable[None]], *, every_s: float = WATCH_S) -> None:
         """Take what changes on disk, once it has stayed the same for a moment: a file is written in parts.
 
         `changed` is called when something has taken effect.
         """
         before = self._stamp
         while True:
-            await asyncio.sleep(WATCH_S)
+            await asyncio.sleep(every_s)
             now = await self._look()
             if now == before and now != self._stamp and await self.take():
                 await changed()

@@ -199,7 +199,7 @@ class Flowing:
 
     async def until(self, condition: Callable[[], bool]) -> None:
         """Let the river flow until the condition holds; raise what a task raised."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not condition():
                 for task in (self.work, self.receive):
                     if task is not None and task.done():

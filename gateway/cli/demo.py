@@ -20,7 +20,7 @@ from gateway.cli.failures import Exit, Unreachable, told
 from gateway.cli.summary import plain_line, screen
 from gateway.console.page import Demo
 from gateway.demo import parts
-from gateway.errors import ConfigurationError, Problem, QueryError
+from gateway.errors import BrokerError, ConfigurationError, Problem, QueryError
 from gateway.literals import duration_ns
 
 if TYPE_CHECKING:
@@ -106,19 +106,31 @@ def _show(wishes: Wishes, console: Console, *, headless: bool) -> bool:
         gateway.start()
         running.callback(gateway.stop)
         address = parts.wait_for_gateway(gateway, wishes.folder)
+        client = Client(address, None)
+        console.print(f"Status page: {address}/", highlight=False)
+        _connected(client)  # before that nobody keeps what the city says
         city = parts.city_part(wishes, url)
         city.start()
         running.callback(city.stop)
-        client = Client(address, None)
-        console.print(f"Status page: {address}/", highlight=False)
         show = _Show(wishes, console, client, gateway, city, headless=headless)
         with contextlib.suppress(KeyboardInterrupt):
             show.watch()
         console.print("The city stops; what is on its way is waited for …")
-        city.stop()
+        if city.stop() not in (0, 1):  # 1: some of its messages were not acknowledged
+            raise BrokerError(f"the simulated city ended too early: {city.last_words()}")
         now = show.drained()
         stored = _stored(client)
     return _judge(console, now, _registered(wishes.folder), stored)
+
+
+def _connected(client: Client) -> None:
+    """Wait until the gateway has its session at the broker, or has had its time."""
+    deadline = time.monotonic() + parts.START_S
+    while time.monotonic() < deadline:
+        with contextlib.suppress(Unreachable, QueryError):
+            if client.json("/api/status")["connection"]["state"] == "connected":
+                return
+        time.sleep(0.1)
 
 
 def _to_try(wishes: Wishes, url: str) -> Demo:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import signal
@@ -18,11 +19,11 @@ from urllib.parse import urlsplit
 
 import gateway
 from gateway.api.address import ADDRESS_FILE
-from gateway.clock import Scale
+from gateway.clock import Scale, SystemClock
 from gateway.errors import BrokerError, ConfigurationError, Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 START_S = 30.0
 STOP_S = 30.0
@@ -155,24 +156,37 @@ def _mosquitto(folder: Path, port: int) -> list[str]:
 def gateway_part(wishes: Wishes, broker_url: str, demo_json: str) -> Part:
     """Write the gateway's settings, and return its part."""
     settings = wishes.folder / "ecluse.toml"
-    sinks = '[[sinks]]\nname = "embedded"\nkind = "embedded"\n'
-    if wishes.influx:
-        kind = "influxdb1" if not os.environ.get("INFLUX_TOKEN") else "influxdb2"
-        sinks += (
-            f'[[sinks]]\nname = "influx"\nkind = "{kind}"\nurl = "{wishes.influx}"\ncreate = true\n'
-            f'org = "{os.environ.get("INFLUX_ORG", "")}"\n'
-        )
+    sinks = '[[sinks]]\nname = "embedded"\nkind = "embedded"\n' + (_influx(wishes) if wishes.influx else "")
     plain = urlsplit(broker_url).scheme == "mqtt"
     settings.write_text(
-        f'state_dir = "state"\nprofiles_dir = "{_project() / "device_profiles"}"\n'
+        f'state_dir = "state"\nprofiles_dir = {_quoted(_project() / "device_profiles")}\n'
         f'time_scale_file = "scale.json"\ndefault_zone = "Europe/Paris"\n'
         f'[sites.lyon]\nzone = "Europe/Paris"\n'
-        f'[broker]\nurl = "{broker_url}"\nclient_id = "ecluse-demo"\nallow_plaintext = {str(plain).lower()}\n'
+        f'[broker]\nurl = {_quoted(broker_url)}\nclient_id = "ecluse-demo"\n'
+        f"allow_plaintext = {str(plain).lower()}\n"
         f'[http]\nport = {wishes.port}\n[devices]\nfile = "devices.csv"\n{sinks}',
         encoding="utf-8",
     )
     command = [sys.executable, "-m", "gateway", "run", "--config", str(settings), "--demo-try", demo_json]
     return Part("gateway", command, wishes.folder / "gateway.log")
+
+
+def _influx(wishes: Wishes) -> str:
+    """Return the settings of a database beside the embedded store; its token has a file of its own."""
+    sink = f'[[sinks]]\nname = "influx"\nurl = {_quoted(wishes.influx)}\ncreate = true\n'
+    token = os.environ.get("INFLUX_TOKEN")
+    if not token:
+        return sink + 'kind = "influxdb1"\n'
+    file = wishes.folder / "influx.token"
+    file.touch(mode=0o600)
+    file.write_text(token, encoding="utf-8")
+    org = _quoted(os.environ.get("INFLUX_ORG", ""))
+    return f'{sink}kind = "influxdb2"\norg = {org}\ntoken_file = {_quoted(file)}\n'
+
+
+def _quoted(text: object) -> str:
+    """Return a text as TOML writes it: its basic strings escape as JSON does."""
+    return json.dumps(str(text))
 
 
 def write_fleet(wishes: Wishes) -> None:
@@ -227,7 +241,7 @@ def city_part(wishes: Wishes, broker_url: str) -> Part:
 
 def write_scale(wishes: Wishes) -> Scale:
     """Begin scaled time now, in the demonstration's folder."""
-    now = time.time_ns()
+    now = SystemClock().now_ns()
     scale = Scale(wall_origin_ns=now, event_origin_ns=now, factor=wishes.speed)
     scale.write(wishes.folder / "scale.json")
     return scale
@@ -247,10 +261,10 @@ def wait_for_gateway(part: Part, folder: Path) -> str:
     return address.read_text(encoding="utf-8").strip()
 
 
-def _wait_for(part: Part, ready: object) -> None:
+def _wait_for(part: Part, ready: Callable[[], bool]) -> None:
     deadline = time.monotonic() + START_S
     while time.monotonic() < deadline:
-        if callable(ready) and ready():
+        if ready():
             return
         if not part.running:
             raise BrokerError(f"the {part.name} ended at once: {part.last_words()}")

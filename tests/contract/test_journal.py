@@ -88,3 +88,20 @@ async def test_trimming_forgets_nothing_from_its_bound_on(journal: Journal) -> N
     await journal.trim(3)
     assert [position for position, _ in await held(journal)] == [3, 4]
     assert await journal.append(frames(5)) == 5
+
+
+async def test_a_sound_journal_sets_nothing_aside(journal: Journal) -> None:
+    """Whatever was read of it."""
+    await journal.append_many([frames(n) for n in range(3)])
+    assert len(await held(journal)) == 3
+    assert journal.set_aside(0, journal.end) == 0
+
+
+async def test_reading_can_be_given_up(journal: Journal) -> None:
+    """A closed reader holds nothing back any more."""
+    await journal.append_many([frames(n) for n in range(3)])
+    reader = journal.read(0)
+    assert (await anext(reader))[0] == 1
+    await reader.aclose()
+    await journal.trim(4)
+    assert await journal.append(frames(3)) == 4
