@@ -37,7 +37,9 @@ if TYPE_CHECKING:
 
 SINK_GRACE_S = 5.0
 CATCH_UP_S = 60.0
-"""How long after a connection windows that are written only once are kept back."""
+"""How long after a connection windows that are written only once are kept back, at most …"""
+SILENT_S = 5.0
+"""… and how long the broker must have said nothing for them to be let go before."""
 NOTE_S = 1.0
 SAMPLE_S = 0.5
 COPY_RETRY_S = 600.0
@@ -154,13 +156,13 @@ class Gateway:
             self._refused = refused
 
     def _caught_up(self) -> bool:
-        """Tell whether what the broker kept for us has had time to come in."""
+        """Tell whether what the broker kept for us has come in: it fell silent, or it has had its time."""
         source = self._source
-        return (
-            source is not None
-            and source.status.state is SessionState.CONNECTED
-            and self._clock.since_s(source.status.since_ns) >= CATCH_UP_S
-        )
+        if source is None or source.status.state is not SessionState.CONNECTED:
+            return False
+        connected_ns, heard_ns = source.status.since_ns, source.status.last_heard_ns
+        silent_s = self._clock.since_s(max(connected_ns, heard_ns))
+        return silent_s >= SILENT_S or self._clock.since_s(connected_ns) >= CATCH_UP_S
 
     async def _note(self, parts: Parts, source: MqttSource) -> None:
         """Write down strangers, and what a restart must know of the session."""

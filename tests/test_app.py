@@ -189,9 +189,13 @@ def test_another_gateway_takes_the_name(tmp_path: Path, broker: Broker) -> None:
         assert "not closed" not in loser.log
 
 
-def test_a_journal_that_cannot_be_written(tmp_path: Path, broker: Broker) -> None:
+def test_a_journal_that_cannot_be_written(tmp_path: Path) -> None:
     """Exit 5 and one paragraph; what was not durable is not acknowledged, and comes again."""
-    with gateway(tmp_path, broker, more={"devices": {"unknown": "accept"}}) as running:
+    accept = {"devices": {"unknown": "accept"}}
+    with (
+        nats(tmp_path / "broker", ack_wait="2s") as broker,
+        gateway(tmp_path, broker, more=accept) as running,
+    ):
         publish(broker, bins(10))
         running.wait(lambda now: now["uplinks"]["decoded"] == 10, "received")
         assert running.process is not None
