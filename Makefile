@@ -46,7 +46,7 @@ docs: setup  ## the documentation as a site, in build/site
 requirements: setup  ## pin and hash the newest versions that pyproject.toml allows
 	@$(BIN)/python -m pip install --quiet uv
 	@$(BIN)/uv pip compile pyproject.toml --extra dev --generate-hashes --universal --upgrade \
-	  --python-version 3.11 --no-emit-index-url --no-header --quiet --output-file requirements/dev.txt
+	  --python-version 3.11 --no-header --quiet --output-file requirements/dev.txt
 
 clean:  ## remove what was made here
 	@rm -rf $(VENV) build .mypy_cache .ruff_cache .pytest_cache .hypothesis
