@@ -1,0 +1,176 @@
+"""From rounds to figures: medians of paired ratios with their spread, and the dictionary that is written."""
+
+from __future__ import annotations
+
+import os
+import platform
+import statistics
+import subprocess
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tests.benchmarks import headline
+from tests.benchmarks.measure import in_window
+from tests.benchmarks.reference import LACKS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from tests.benchmarks.measure import Round
+    from tests.benchmarks.stages import Stages
+    from tests.benchmarks.truth import Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """A median, with the least and the greatest of `count` values."""
+
+    median: float
+    least: float
+    most: float
+    count: int
+
+    @classmethod
+    def of(cls, values: Iterable[float]) -> Spread | None:
+        """Return None of nothing."""
+        known = list(values)
+        return cls(statistics.median(known), min(known), max(known), len(known)) if known else None
+
+    def __str__(self) -> str:
+        if self.count == 1:
+            return _written(self.median)
+        return f"{_written(self.median)} ({_written(self.least)}–{_written(self.most)})"
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """Rounds that ran one after the other, so that what the machine did meanwhile befell all of them."""
+
+    rounds: dict[str, Round]
+
+    def ratio(self, above: str, below: str, value: Callable[[Round], float]) -> float | None:
+        """Return a value of one system over that of another; None where one has no round."""
+        if above not in self.rounds or below not in self.rounds:
+            return None
+        return value(self.rounds[above]) / value(self.rounds[below])
+
+
+@dataclass(frozen=True, slots=True)
+class Extras:
+    """What is measured beside the rounds; None: not in this run."""
+
+    stages: Stages | None = None
+    verdict: Verdict | None = None
+    generator_rate: float | None = None
+    idle_cores: float | None = None
+    void: int = 0
+    """Rounds that were run again."""
+
+
+def cpu(found: Round) -> float:
+    """CPU of the system itself, µs a message."""
+    return found.cpu_us["system"]
+
+
+def rate(found: Round) -> float:
+    """Messages/s."""
+    return found.rate
+
+
+def paired(turns: Sequence[Turn], above: str, below: str, value: Callable[[Round], float]) -> Spread | None:
+    """Return the spread of the ratios, turn by turn."""
+    ratios = (turn.ratio(above, below, value) for turn in turns)
+    return Spread.of(ratio for ratio in ratios if ratio is not None)
+
+
+def of_system(turns: Sequence[Turn], system: str, value: Callable[[Round], float]) -> Spread | None:
+    """Return the spread of one system's values."""
+    return Spread.of(value(turn.rounds[system]) for turn in turns if system in turn.rounds)
+
+
+def document(
+    main: Sequence[Turn], qos0: Sequence[Turn], others: Sequence[Sequence[Turn]], extras: Extras
+) -> dict[str, Any]:
+    """Return everything, as it is written to latest.json. The keys at the top are the headline."""
+    ratio = paired(main, "usual", "ecluse", cpu)
+    spreads = {
+        "gateway_cpu_us_per_msg": of_system(main, "ecluse", cpu),
+        "reference_cpu_us_per_msg": of_system(main, "usual", cpu),
+        "ratio_to_reference": ratio,
+        "share_of_broker_limit_qos0": paired(qos0, "ecluse", "null", rate),
+        "share_of_broker_limit_qos1": paired(main, "ecluse", "null", rate),
+        "gateway_messages_per_s": of_system(main, "ecluse", rate),
+        "broker_limit_qos1_messages_per_s": of_system(main, "null", rate),
+        "broker_limit_qos0_messages_per_s": of_system(qos0, "null", rate),
+        "broker_cpu_us_per_msg": of_system(main, "ecluse", lambda found: found.cpu_us["broker"]),
+        "gateway_peak_mb": of_system(main, "ecluse", lambda found: found.peak_mb["system"]),
+        "readings_per_window": of_system(main, "ecluse", lambda found: found.readings_a_window),
+    }
+    turns = [*main, *qos0, *(turn for group in others for turn in group)]
+    rounds = [found for turn in turns for found in turn.rounds.values()]
+    told = {name: None if spread is None else spread.median for name, spread in spreads.items()}
+    return told | {
+        "spread": {name: asdict(spread) for name, spread in spreads.items() if spread is not None},
+        "steady": [_steady(group) for group in others if group],
+        "problems": [f"{r.system}, {r.workload.named()}: {p}" for r in rounds for p in r.problems],
+        "rounds_outside_readings_per_window": sum(
+            not in_window(r) for r in rounds if r.system == "ecluse" and not r.workload.rate
+        ),
+        "rounds_run_again": extras.void,
+        "oracle": asdict(extras.verdict) if extras.verdict else None,
+        "generator_alone_messages_per_s": extras.generator_rate,
+        "idle_cores": extras.idle_cores,
+        "stages_us_per_msg": extras.stages.by_stage_us if extras.stages else None,
+        "stages_total_us_per_msg": extras.stages.total_us if extras.stages else None,
+        "reference_lacks": list(LACKS),
+        "workload_version": headline.VERSION,
+        "at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": machine(),
+        "rounds": [found.plain() for found in rounds],
+    }
+
+
+def _steady(group: Sequence[Turn]) -> dict[str, Any]:
+    """Return the figures of one workload beside the headline."""
+    first = next(iter(group[0].rounds.values()))
+    values = {
+        "gateway_cpu_us_per_msg": of_system(group, "ecluse", cpu),
+        "messages_per_s": of_system(group, "ecluse", rate),
+        "gateway_peak_mb": of_system(group, "ecluse", lambda found: found.peak_mb["system"]),
+        "share_of_broker_limit": paired(group, "ecluse", "null", rate),
+        "broker_cpu_us_per_msg": of_system(group, "ecluse", lambda found: found.cpu_us["broker"]),
+        "sink_cpu_us_per_msg": Spread.of(
+            turn.rounds["ecluse"].cpu_us["sink"]
+            for turn in group
+            if "ecluse" in turn.rounds and "sink" in turn.rounds["ecluse"].cpu_us
+        ),
+    }
+    latency = next((r.latency for turn in group for r in turn.rounds.values() if r.latency), {})
+    return {
+        "workload": first.workload.named(),
+        **{name: asdict(spread) for name, spread in values.items() if spread is not None},
+        "latency": latency,
+    }
+
+
+def machine() -> dict[str, Any]:
+    """Return what it ran on."""
+    info = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    model = next((line.partition(":")[2].strip() for line in info.splitlines() if "model name" in line), "")
+    broker = subprocess.run(["mosquitto", "-h"], capture_output=True, text=True, check=False, timeout=10)
+    return {
+        "cpu": model,
+        "cores": os.cpu_count(),
+        "kernel": platform.release(),
+        "python": platform.python_version(),
+        "mosquitto": broker.stdout.partition("\n")[0],
+        "load_average": os.getloadavg()[0],
+    }
+
+
+def _written(value: float) -> str:
+    if abs(value) >= 1_000:
+        return f"{value:,.0f}"
+    return f"{value:.2f}" if abs(value) < 100 else f"{value:.1f}"
