@@ -16,21 +16,21 @@ import re
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import orjson
 
 from gateway.model import FieldType
+from gateway.sinks import cells
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from numpy.typing import NDArray
-
-    from gateway.model import Bool, Column, Int32, Int64, Points
+    from gateway.model import Bool, Column, Int32, Points
 
     TagSet = tuple[tuple[str, str], ...]
 
 MOST_TAG_LISTS = 256
 """Lists of tag sets whose texts are kept: one a group of a profile is usual."""
+_WHOLE = 32
+"""So many tag sets a point are looked at together faster than one by one."""
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _AMBIGUOUS = re.compile(r"\\(?=[,= \\]|\Z)")
@@ -80,66 +80,79 @@ class LineEncoder:
 
     def __init__(self, *, strings: bool = True) -> None:
         self._strings = strings
-        self._known: dict[int, tuple[list[TagSet | None], list[bytes]]] = {}
+        self._known: dict[int, _TagTexts] = {}
 
     def encode(self, points: Points) -> Encoded:
         """Return the lines of `points`, in their order."""
         columns = self._columns(points)
         if not columns or not len(points):
             return Encoded(b"", 0)
+        tags = self._texts_of(points.tags).of(points.tags, points.series)
+        name = _escaped(points.measurement)
+        # Each time carries the start of the next line: one cell less to join.
+        times = cells.numbers(points.time, before=b" ", after=b"\n" + name)
+        fields = [_cells(b"," if place else b" ", column) for place, column in enumerate(columns)]
         if columns[0].rows is None:
-            fields = [_cells(b" ", columns[0])] + [_cells(b",", column) for column in columns[1:]]
-            return self._joined(points.measurement, points.tags, points.series, points.time, fields)
-        # No field stands in every point, so the space before the first one has its place to be found.
-        rows = np.logical_or.reduce([column.rows for column in columns if column.rows is not None])
-        lists = zip(*(_cells(b",", column) for column in columns), strict=True)
-        joined = [
-            b" " + b"".join(cells)[1:] for cells, kept in zip(lists, rows.tolist(), strict=True) if kept
-        ]
-        return self._joined(points.measurement, points.tags, points.series[rows], points.time[rows], [joined])
+            lines = cells.side_by_side((tags, *fields, times))
+        else:
+            # No field stands in every point, so the space before the first one is put there afterwards.
+            rows = np.logical_or.reduce([column.rows for column in columns if column.rows is not None])
+            if not rows.any():
+                return Encoded(b"", 0)
+            joined = cells.begun_with(cells.side_by_side((cells.NOTHING, *fields)), b" ")
+            lines = cells.kept(cells.side_by_side((tags, joined, times)), rows)
+        return Encoded(b"".join((name, cells.end_to_end(lines, cut=len(name) + 1))), len(lines))
 
     def _columns(self, points: Points) -> list[_Written]:
         """Choose the fields to write: those that every point has come first."""
-        chosen = [
+        found = [
             _Written(_escaped(name), column, _writable(column))
             for name, column in points.fields.items()
             if self._strings or column.type is not FieldType.STRING
         ]
-        return sorted(chosen, key=lambda column: column.rows is not None)
+        return sorted(found, key=lambda column: column.rows is not None)
 
-    def _joined(
-        self, measurement: str, tags: Sequence[TagSet], series: Int32, time: Int64, fields: list[list[bytes]]
-    ) -> Encoded:
-        """Lay the cells of all lines out in one list, column by column, and join it once."""
-        n = len(time)
-        if not n:
-            return Encoded(b"", 0)
-        name = _escaped(measurement)
-        width = len(fields) + 2
-        cells = [b""] * (n * width)
-        cells[0::width] = self._tags(tags, series)
-        for offset, column in enumerate(fields, start=1):
-            cells[offset::width] = column
-        # Each time carries the start of the next line: one cell less to join.
-        cells[width - 1 :: width] = _texts(time, before=b" ", after=b"\n" + name)
-        cells[-1] = cells[-1].removesuffix(b"\n" + name)
-        return Encoded(name + b"".join(cells), n)
-
-    def _tags(self, tags: Sequence[TagSet], series: Int32) -> list[bytes]:
-        """Return `,key=value…` a point. A changed tag set is another object, and is seen as such."""
+    def _texts_of(self, tags: Sequence[TagSet]) -> _TagTexts:
         key = id(tags)
         if key not in self._known and len(self._known) >= MOST_TAG_LISTS:
             self._known.clear()
-        seen, texts = self._known.setdefault(key, ([], []))
-        if len(seen) < len(tags):
+        return self._known.setdefault(key, _TagTexts())
+
+
+class _TagTexts:
+    """The texts of one list of tag sets, `,key=value…` each.
+
+    A changed tag set is another object, and is seen as such.
+    """
+
+    def __init__(self) -> None:
+        self._seen: list[TagSet | None] = []
+        self._texts: list[bytes] = []
+        self._array: cells.Cells = None
+        self._calm = 0
+        """Points encoded since a text changed."""
+
+    def of(self, tags: Sequence[TagSet], series: Int32) -> cells.Cells:
+        """Return the text of each point's tag set."""
+        seen, texts = self._seen, self._texts
+        # Two lists of the same objects are compared by pointers: for all of them cheaper than by point.
+        if len(tags) > _WHOLE * len(series) or seen != tags:
             missing = len(tags) - len(seen)
             seen.extend([None] * missing)
             texts.extend([b""] * missing)
-        codes = series.tolist()
-        for code in [code for code in codes if seen[code] is not tags[code]]:
-            seen[code] = tags[code]
-            texts[code] = b"".join(b",%b=%b" % (_escaped(k), _escaped(v)) for k, v in tags[code] if v)
-        return [texts[code] for code in codes]
+            changed = {code for code in series.tolist() if seen[code] is not tags[code]}
+            for code in changed:
+                seen[code] = tags[code]
+                texts[code] = b"".join(b",%b=%b" % (_escaped(k), _escaped(v)) for k, v in tags[code] if v)
+            if changed or missing > 0:
+                self._array, self._calm = None, 0
+        self._calm += len(series)
+        if self._array is None:
+            # An array of all texts pays once few of them change; at a million new devices it would not.
+            if _WHOLE * self._calm < len(texts):
+                return cells.chosen([texts[code] for code in series.tolist()], np.arange(len(series)))
+            self._array = cells.chosen(texts, np.arange(len(texts)))
+        return cells.chosen(self._array, series)
 
 
 def _escaped(text: str) -> bytes:
@@ -160,44 +173,17 @@ def _writable(column: Column) -> Bool | None:
     return None if mask is None or mask.all() else mask
 
 
-def _texts(values: NDArray[np.generic], *, before: bytes, after: bytes) -> list[bytes]:
-    """Return `before`, number, `after` for each of the values (at least one).
-
-    orjson writes the shortest text that reads back the same, and null for a number that is not finite.
-    Texts around the numbers are put in by replacing commas: no Python code runs a value.
-    """
-    dumped = orjson.dumps(np.ascontiguousarray(values), option=orjson.OPT_SERIALIZE_NUMPY)
-    between = dumped[1:-1].replace(b",", after + b"\0" + before)
-    return (before + between + after).split(b"\0")
-
-
-def _cells(comma: bytes, field: _Written) -> list[bytes]:
-    """Return `,name=value` a point, or nothing where a point lacks the field."""
-    before = comma + field.name + b"="
-    values, rows = field.column.values, field.rows
-    if field.column.type is FieldType.STRING:
-        absent_as_none = values if rows is None else np.where(rows, values, np.array(None, dtype=object))
-        texts = absent_as_none.tolist()
-        cells = {text: b"" if text is None else before + _quoted(text) for text in set(texts)}
-        return [cells[text] for text in texts]
-    if field.column.type is FieldType.FLOAT:
-        gaps = values if rows is None else np.where(rows, values, np.nan)
-        return _without(_texts(gaps, before=before, after=b""), before + b"null", rows)
-    absent = _unused(values)
-    gaps = values if rows is None else np.where(rows, values, absent)
-    return _without(_texts(gaps, before=before, after=b"i"), b"%b%di" % (before, absent), rows)
-
-
-def _without(cells: list[bytes], absent: bytes, rows: Bool | None) -> list[bytes]:
-    return cells if rows is None else [b"" if cell == absent else cell for cell in cells]
-
-
-def _unused(values: NDArray[np.generic]) -> int:
-    """Return an integer that is none of the values."""
-    unused = -(2**63)
-    while (values == unused).any():
-        unused += 1
-    return unused
+def _cells(before: bytes, field: _Written) -> cells.Cells:
+    """Return `before`, `name=value` a point; null where a point lacks the field."""
+    begin = before + field.name + b"="
+    if field.column.type is not FieldType.STRING:
+        after = b"" if field.column.type is FieldType.FLOAT else b"i"
+        return cells.numbers(field.column.values, before=begin, after=after, rows=field.rows)
+    texts = field.column.values.tolist()
+    places = {text: place for place, text in enumerate(dict.fromkeys(texts))}
+    written = [b"" if text is None else begin + _quoted(text) for text in places]
+    codes = np.fromiter(map(places.__getitem__, texts), dtype=np.int32, count=len(texts))
+    return cells.chosen(written, codes, field.rows)
 
 
 # A line: tags up to the first bare space, then fields, in which a newline within quotes ends nothing.
