@@ -1,8 +1,9 @@
 """The socket under a session: reads that gather, writes that wait. It knows nothing of MQTT.
 
 Brokers write one packet at a time. A receiver that wakes for each spends microseconds a message on
-waking; so after a short read under load reading pauses for a few milliseconds, and the next read
-takes everything that came meanwhile. Sparse traffic is read at once.
+waking, and what is done once a read (journal, queue) costs half a millisecond; so under load reading
+pauses after each read, until about a quarter of a mebibyte has come or the longest pause is over, and
+the next read takes everything. Sparse traffic is read at once.
 """
 
 from __future__ import annotations
@@ -19,14 +20,17 @@ if TYPE_CHECKING:
 
 READ_BYTES: Final = 1 << 20
 """One read, at most: bounds a batch by bytes."""
-_SHORT: Final = 128 << 10
+_ENOUGH: Final = 256 << 10
+"""What a read should bring under load: more makes it no cheaper."""
 _RECEIVE_BUFFER: Final = 4 << 20  # the kernel cuts it to net.core.rmem_max
-_LIGHT: Final = 4
-"""Reads further apart than this many gathering times are light traffic."""
 
 
 class Connection(asyncio.BufferedProtocol):
-    """One TCP or TLS connection. `lost` is done when it is over: with what ended it, or None."""
+    """One TCP or TLS connection. `lost` is done when it is over: with what ended it, or None.
+
+    `gather_s` is the longest pause between two reads. Data that comes later than that after reading was
+    resumed is sparse traffic.
+    """
 
     def __init__(self, *, gather_s: float, clock: Clock, on_data: Callable[[bytes], None]) -> None:
         self.lost: asyncio.Future[Exception | None] = asyncio.get_running_loop().create_future()
@@ -38,6 +42,7 @@ class Connection(asyncio.BufferedProtocol):
         self._timer: asyncio.TimerHandle | None = None
         self._held = False
         self._last_read_ns = 0
+        self._pause_s = 0.0
         self._writable = asyncio.Event()
         self._writable.set()
 
@@ -57,11 +62,15 @@ class Connection(asyncio.BufferedProtocol):
     def buffer_updated(self, nbytes: int) -> None:
         """Hand a read on, and gather the next one if traffic is dense: asyncio calls this."""
         now = self._clock.monotonic_ns()
-        dense = now - self._last_read_ns < _LIGHT * self._gather_s * 1e9
+        since_s = (now - self._last_read_ns) / 1e9
         self._last_read_ns = now
         self._on_data(bytes(self._buffer[:nbytes]))
-        if dense and nbytes < _SHORT and self._timer is None and not self.lost.done():
-            self._timer = asyncio.get_running_loop().call_later(self._gather_s, self._gathered)
+        dense = since_s - self._pause_s < self._gather_s or nbytes >= _ENOUGH
+        # At this rate, when would enough have come? Not at all where a full buffer says that more is there.
+        full = nbytes == len(self._buffer)
+        self._pause_s = min(self._gather_s, _ENOUGH * since_s / nbytes) if dense and not full else 0.0
+        if self._pause_s and self._timer is None and not self.lost.done():
+            self._timer = asyncio.get_running_loop().call_later(self._pause_s, self._gathered)
             self._apply()
 
     def eof_received(self) -> None:

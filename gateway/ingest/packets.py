@@ -155,11 +155,16 @@ def _scan(  # noqa: C901, PLR0912, PLR0915 - one flat loop: a call a message wou
             first = data[at]
             length = data[at + 1]
             if length > 127:
-                try:
-                    length, start = _varint(data, at + 1)
-                except IndexError:
-                    needed = size - at + 1
-                    break
+                # Nearly all uplinks have two bytes of length: a call would cost a fifth of the loop.
+                if start < size and data[start] < 128:
+                    length += (data[start] << 7) - 128
+                    start += 1
+                else:
+                    try:
+                        length, start = _varint(data, at + 1)
+                    except IndexError:
+                        needed = size - at + 1
+                        break
             end = start + length
             if end > size or end - at > max_packet:
                 if end - at > max_packet and (five or first >> 4 != PUBLISH):

@@ -17,7 +17,7 @@ class MqttSettings:
 
     `memory` bounds the uplinks that were read and not yet acknowledged, in memory: at the bound the
     socket is paused. `filters` are (filter, QoS) pairs, QoS 0 or 1, of any overlap. `watchdog_s` 0
-    is off. `gather_ms` is how long the next read waits after a short one under load.
+    is off. `gather_ms` is how long the next read waits at most under load.
     """
 
     host: str
@@ -33,7 +33,7 @@ class MqttSettings:
     receive_maximum: int = 65_535
     max_packet: int = 256_000
     memory: int = 64_000_000
-    gather_ms: float = 5.0
+    gather_ms: float = 20.0
     watchdog_s: float = 0.0
     connect_timeout_s: float = 10.0
     retry_first_s: float = 0.5
