@@ -35,11 +35,17 @@ def generator_alone(folder: Path, *, messages: int = 1_000_000, devices: int = 1
 
 
 def _swallow(listening: socket.socket) -> None:
-    with contextlib.suppress(OSError):
-        connection, _ = listening.accept()
-        with connection:
-            connection.recv(1_024)
-            connection.sendall(_ACCEPTED)
-            buffer = bytearray(1 << 20)
-            while connection.recv_into(buffer):
-                pass
+    """Welcome every connection, and throw away what comes on it."""
+    with contextlib.suppress(OSError):  # the listening socket was closed
+        while True:
+            connection, _ = listening.accept()
+            threading.Thread(target=_empty, args=(connection,), daemon=True).start()
+
+
+def _empty(connection: socket.socket) -> None:
+    with connection, contextlib.suppress(OSError):
+        connection.recv(1_024)
+        connection.sendall(_ACCEPTED)
+        buffer = bytearray(1 << 20)
+        while connection.recv_into(buffer):
+            pass

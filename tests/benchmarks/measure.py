@@ -40,8 +40,8 @@ if TYPE_CHECKING:
 
 AHEAD = 20_000
 """How far a system that counts may be behind the generator."""
-AHEAD_S = 2.0
-"""The same, in seconds of the expected rate, where the broker says once a second what it has delivered."""
+AHEAD_AT_LEAST, AHEAD_S = 200_000, 2.0
+"""The same where the broker says once a second what it has delivered: seconds of the expected rate."""
 _DELIVERED = "$SYS/broker/publish/messages/sent"
 RATE_MIN = 1_000.0
 
@@ -178,7 +178,7 @@ def _measured(stage: _Stage, beside: Beside) -> Round:
             stage.broker.port,
             workload,
             behind=system.counters or delivered,
-            ahead=AHEAD if system.counters else max(AHEAD, round(AHEAD_S * rate)),
+            ahead=AHEAD if system.counters else max(AHEAD_AT_LEAST, round(AHEAD_S * rate)),
         ) as sending,
     ):
         processes = _processes(stage, sending)

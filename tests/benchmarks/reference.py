@@ -35,8 +35,8 @@ LACKS: Final = (
     "no books, no metrics, no status",
     "one profile, in code",
 )
-WRITTEN, READY, REFUSED = range(3)
-"""Slots of its counters."""
+WRITTEN, READY, REFUSED, DEALT = range(4)
+"""Slots of its counters; DEALT: messages that became a point, to the last fifty."""
 BATCH: Final = 5_000
 FLUSH_S: Final = 1.0
 
@@ -95,6 +95,8 @@ async def run(port: int, url: str, counters: Counters) -> None:
                     points.append(point_of(str(message.topic), message.payload))
                 except (ValueError, ValidationError):
                     counters[REFUSED] += 1
+                if not len(points) % 50:
+                    counters[DEALT] = counters[WRITTEN] + len(points)
                 if len(points) >= BATCH or time.monotonic() - flushed > FLUSH_S:
                     await flush()
         finally:

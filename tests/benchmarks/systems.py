@@ -131,20 +131,25 @@ class UsualGateway:
     sink: Sink
 
     def dealt(self) -> int:
-        """Return how many messages it has dealt with."""
+        """Return how many messages became a point."""
+        return self.counted[reference.DEALT]
+
+    def written(self) -> int:
+        """Return how many points its sink has taken."""
         return self.counted[reference.WRITTEN]
 
     def account(self, sent: int) -> Account:
         """Wait until it has dealt with everything, and end it."""
         # What is less than a batch is written when it ends.
         most = sent - reference.BATCH
-        wait_until(lambda: self.dealt() > most, within_s=DRAIN_S, what=f"{sent} messages written")
+        wait_until(lambda: self.written() > most, within_s=DRAIN_S, what=f"{sent} messages written")
         before = -1
         while before != (before := self.dealt()):
             time.sleep(0.3)
         stop(self.process)
-        points = _lines(self.sink)[0] if self.sink.counters is not None else self.dealt()
-        return Account(self.dealt(), points, problems=_equal(written=self.dealt(), points=points, sent=sent))
+        written = self.written()
+        points = _lines(self.sink)[0] if self.sink.counters is not None else written
+        return Account(written, points, problems=_equal(written=written, points=points, sent=sent))
 
 
 @contextlib.contextmanager

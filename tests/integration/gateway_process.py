@@ -19,7 +19,7 @@ from tests.databases import fetch
 from tests.processes import stop, wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping
 
     from firmware_sim.clock import Scale
     from tests.brokers import Broker
@@ -136,15 +136,15 @@ class GatewayProcess:
             raise AssertionError(f"{error}\n{seen}\n{self.log[-3000:]}") from error
         return found[-1]
 
-    def drained(self, *, uplinks: int = 0, within_s: float = 120) -> dict[str, Any]:
+    def drained(self, *, uplinks: int = 0, of: Collection[str] = (), within_s: float = 120) -> dict[str, Any]:
         """Return the status once all is treated and stored: nothing pending, nothing waiting, all calm.
 
-        `uplinks`: so many must be in the journal at least.
+        `uplinks`: so many must be in the journal at least. `of`: the sinks that count (all of them).
         """
         calm: list[tuple[int, int, float]] = []
 
         def is_calm(now: dict[str, Any]) -> bool:
-            waiting = sum(book["waiting"] for book in now["sinks"].values())
+            waiting = sum(book["waiting"] for name, book in now["sinks"].items() if not of or name in of)
             received = now["queues"].get("received", {"items": 0})["items"]
             journalled = now["uplinks"]["journalled"]
             if now["uplinks"]["pending"] or waiting or received or journalled < uplinks:

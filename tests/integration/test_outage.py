@@ -104,6 +104,73 @@ def test_a_database_that_is_killed_is_waited_for(broker: Broker, tmp_path: Path)
 
 
 @pytest.mark.influxdb
+def test_a_full_outbox_holds_the_river_and_loses_nothing(broker: Broker, tmp_path: Path) -> None:
+    """Nothing more is acknowledged: the broker keeps it, the status says so; then all of it comes."""
+    specs = fleet(tmp_path / "devices.csv", 60)
+    port = free_port()
+    scale = scale_from(BEGINS, speed=3_000)
+    sink = {"name": "influx", "kind": "influxdb1", "url": f"http://127.0.0.1:{port}", "create": True}
+    more = {"outbox": {"size": "200kB"}, "broker": {"memory": "100kB", "silence": "10min"}}
+    with (
+        gateway(tmp_path, broker, sink, scale=scale, more=more) as running,
+        city(tmp_path, broker, scale=scale, devices=60, messages=1_200) as people,
+    ):
+        wait_until(lambda: running.component("river")["state"] == "degraded", within_s=60, what="held")
+        assert "full" in running.component("river")["last_error"]
+        ledger = people.wait(within_s=90)
+        held = running.status() or {}
+        assert held["uplinks"]["journalled"] < 1_200
+        assert held["balanced"]
+        running.kill()
+        with influxdb(tmp_path / "influx", port=port) as influx:
+            running.start()
+            status = running.drained(uplinks=1_200, within_s=90)
+            assert status["balanced"]
+            assert status["sinks"]["influx"]["dropped"] == 0
+            had = stored.from_influx(influx)
+        assert running.stop() == 0
+    truth = Truth.of(ledger, specs)
+    stored.assert_same(truth.raw(), {family: had[family] for family in truth.raw()}, where="InfluxDB")
+
+
+@pytest.mark.influxdb
+def test_an_optional_sink_gives_up_its_oldest_points(broker: Broker, tmp_path: Path) -> None:
+    """`drop-oldest`: counted, the books balance, and the river goes on for the others."""
+    specs = fleet(tmp_path / "devices.csv", 60)
+    port = free_port()
+    scale = scale_from(BEGINS, speed=3_000)
+    url = f"http://127.0.0.1:{port}"
+    sinks = (
+        {"name": "influx", "kind": "influxdb1", "url": url, "create": True, "policy": "drop-oldest"},
+        {"name": "embedded", "kind": "embedded"},
+    )
+    more = {"outbox": {"size": "200kB"}}
+    with (
+        gateway(tmp_path, broker, *sinks, scale=scale, more=more) as running,
+        city(tmp_path, broker, scale=scale, devices=60, messages=1_200) as people,
+    ):
+        running.wait(lambda now: now["sinks"]["influx"]["dropped"] > 500, "given up", within_s=90)
+        ledger = people.wait(within_s=90)
+        running.drained(uplinks=1_200, of=("embedded",))
+        assert running.stop() == 0
+        with influxdb(tmp_path / "influx", port=port) as influx:
+            running.start()
+            status = running.drained(uplinks=1_200)
+            assert status["balanced"]
+            book = status["sinks"]["influx"]
+            assert book["made"] == book["stored"] + book["dropped"]
+            assert book["stored"] > 0
+            had = stored.from_influx(influx)
+        assert running.stop() == 0
+    truth = Truth.of(ledger, specs)
+    raw = truth.raw()
+    embedded = stored.from_embedded(running.state / "embedded.duckdb")
+    stored.assert_same(raw, {family: embedded[family] for family in raw}, where="embedded store")
+    for family, points in raw.items():
+        assert had[family].keys() <= points.keys()
+
+
+@pytest.mark.influxdb
 def test_a_missing_database_is_said_and_nothing_is_lost(broker: Broker, tmp_path: Path) -> None:
     """The status names what to do; once a person has done it, everything arrives."""
     fleet(tmp_path / "devices.csv", 3)
