@@ -16,7 +16,7 @@ help:  ## say what each command does
 
 setup: $(STAMP)  ## make or refresh .venv with everything that Écluse needs
 
-$(STAMP): requirements/dev.txt pyproject.toml
+$(STAMP): requirements/dev.txt pyproject.toml $(wildcard gateway/kernel/*.pyx)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "Écluse needs Python 3.11 or later; name one with: make PYTHON=python3.12 …"; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

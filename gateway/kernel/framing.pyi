@@ -1,0 +1,10 @@
+def publishes(
+    data: bytes,
+    level: int,
+    max_packet: int,
+    max_count: int,
+    topics: list[bytes],
+    payloads: list[bytes],
+    headers: bytearray,
+    ids: list[int],
+) -> int: ...
