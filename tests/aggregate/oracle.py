@@ -67,7 +67,7 @@ def windows(
     return found
 
 
-def _fields(  # noqa: PLR0917 - one private caller
+def _fields(
     profile: ProfilePlan,
     group: GroupPlan,
     inside: list[Row],
@@ -89,7 +89,7 @@ def _fields(  # noqa: PLR0917 - one private caller
     return fields
 
 
-def _quantity(  # noqa: PLR0917 - one private caller
+def _quantity(
     quantity: QuantityPlan, inside: list[Row], past: list[Row], start: int, end: int, texts: list[str]
 ) -> dict[str, Any]:
     rows = [row for row in inside if row.usable(quantity.name)]
