@@ -1,7 +1,7 @@
 """A block: the readings of one shelf whose shortest window begins at one time.
 
-Rows lie in a few sorted runs; a run is merged with its elder when it has grown to half its size, so that a
-row is copied a logarithmic number of times however the readings come, and looking one up asks few runs.
+Rows lie in sorted runs; runs of a size are merged once there are `FAN` of them, so that a row is copied a
+logarithmic number of times however the readings come, and looking one up asks few runs.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gateway.aggregate.rows import empty, joined, merged, run_starts
+from gateway.aggregate.rows import empty, joined, merged, order_of, run_starts
 
 if TYPE_CHECKING:
     from gateway.aggregate.carry import Carry
@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from gateway.aggregate.reductions import Partial
     from gateway.aggregate.rows import Rows
     from gateway.model import Bool, Float64, Int32, Int64
+
+
+FAN = 8
+"""Runs that are merged together: more copy less, fewer are looked up faster."""
 
 
 @dataclass(slots=True)
@@ -154,16 +158,19 @@ class Block:
             return
         self.partial = None
         self.runs.append(rows)
-        while len(self.runs) > 1 and len(self.runs[-2]) < 2 * len(self.runs[-1]):
-            right, left = self.runs.pop(), self.runs.pop()
-            self.runs.append(merged(left, right))
+        while (alike := self._alike()) >= FAN:
+            self.runs[-alike:] = [merged(self.runs[-alike:])]
 
     def rows(self) -> Rows:
         """Return all rows as one run."""
-        while len(self.runs) > 1:
-            right, left = self.runs.pop(), self.runs.pop()
-            self.runs.append(merged(left, right))
+        if len(self.runs) > 1:
+            self.runs = [merged(self.runs)]
         return self.runs[0] if self.runs else empty(self.layout)
+
+    def _alike(self) -> int:
+        """Return how many of the last runs are at most twice as long as the last one."""
+        most = 2 * len(self.runs[-1])
+        return next((n for n, run in enumerate(reversed(self.runs)) if len(run) > most), len(self.runs))
 
     def find(self, series: Int32, time: Int64) -> Place:
         """Return where the rows of (series, time) lie."""
@@ -187,7 +194,7 @@ class Block:
         piece = joined([run.take(r) for run, r in zip(self.runs, rows, strict=True)])
         if len(self.runs) == 1:
             return piece, place
-        order = np.lexsort((piece.time, piece.series))
+        order = order_of(piece.series, piece.time)
         return piece.take(order), place.take(order)
 
     def gather(self, place: Place) -> Rows:

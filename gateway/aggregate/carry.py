@@ -31,16 +31,16 @@ NEVER = int(np.iinfo(np.int64).min)
 
 
 class Neighbours(Protocol):
-    """What the neighbour tests remember of k series × q quantities (see `gateway.quality.neighbours`)."""
+    """What the neighbour tests remember of k series × p quantities (see `gateway.quality.neighbours`)."""
 
     @property
     def last_time(self) -> Int64:
-        """int64[q, k]: when the last usable reading was; undefined where not known."""
+        """int64[p, k]: when the last usable reading was; undefined where not known."""
         ...
 
     @property
     def last_known(self) -> Bool:
-        """bool[q, k]: whether there has been one."""
+        """bool[p, k]: whether there has been one."""
         ...
 
     def take(self, index: Index) -> Any:  # noqa: ANN401 - "of my own kind", which a Protocol cannot say
@@ -60,15 +60,15 @@ class Neighbours(Protocol):
         ...
 
     def pack(self) -> dict[str, NDArray[np.generic]]:
-        """Return arrays to be stored: `shape` (q, k), `quantities` (indices of those kept), `words`."""
+        """Return arrays to be stored: `shape` (p, k), `quantities` (indices of those kept), `words`."""
         ...
 
 
 class NeighboursFactory(Protocol):
     """Makes `Neighbours`: the class itself, handed in."""
 
-    def empty(self, q: int, k: int) -> Neighbours:
-        """Return the state of `k` series of which nothing is known."""
+    def empty(self, p: int, k: int) -> Neighbours:
+        """Return the state of `p` quantities of `k` series of which nothing is known."""
         ...
 
     def unpack(self, packed: Mapping[str, NDArray[np.generic]]) -> Neighbours:
@@ -138,7 +138,7 @@ class Carry:
         """Return the past of `k` series of which nothing is known."""
         h = len(layout.states)
         return cls(
-            factory.empty(len(layout.quantities), k), np.zeros((h, k)), np.full((h, k), NEVER, np.int64)
+            factory.empty(len(layout.remembered), k), np.zeros((h, k)), np.full((h, k), NEVER, np.int64)
         )
 
     def take(self, index: Index) -> Carry:
@@ -199,11 +199,12 @@ def remapped(carry: Carry, layout: Layout, old: Layout, factory: NeighboursFacto
 
 def _renamed(packed: dict[str, NDArray[Any]], layout: Layout, old: Layout) -> dict[str, NDArray[Any]]:
     """Renumber the quantities of packed neighbours; those that are gone are left out."""
-    names = [old.quantities[place] for place in packed["quantities"].tolist()]
-    kept = [place for place, name in enumerate(names) if name in layout.quantities]
+    had, has = old.names_of(old.remembered), layout.names_of(layout.remembered)
+    names = [had[place] for place in packed["quantities"].tolist()]
+    kept = [place for place, name in enumerate(names) if name in has]
     return {
-        "shape": np.array([len(layout.quantities), packed["shape"][1]], dtype=np.int64),
-        "quantities": np.array([layout.quantities.index(names[place]) for place in kept], dtype=np.int64),
+        "shape": np.array([len(has), packed["shape"][1]], dtype=np.int64),
+        "quantities": np.array([has.index(names[place]) for place in kept], dtype=np.int64),
         "words": packed["words"][:, kept],
     }
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gateway.aggregate.rows import Rows
+from gateway.aggregate.rows import Rows, order_of
 from gateway.model import Flag, Readings
 
 if TYPE_CHECKING:
@@ -34,11 +34,13 @@ class Heads:
 def heads_of(readings: Readings, start: Int64, kept: Int64) -> Heads:
     """Sort the kept rows by (series, time), equal ones as they arrived, and tell first from others."""
     series, time = readings.series[kept], readings.time[kept]
-    order = np.lexsort((time, series))
+    order = order_of(series, time)
     series, time = series[order], time[order]
     first = np.ones(len(order), np.bool_)
     first[1:] = (series[1:] != series[:-1]) | (time[1:] != time[:-1])
     at = kept[order]
+    if first.all():
+        return Heads(at=at, start=start[at], repeats=at[:0], of=at[:0])
     number = np.cumsum(first) - 1
     return Heads(at=at[first], start=start[at[first]], repeats=at[~first], of=number[~first])
 
@@ -46,14 +48,14 @@ def heads_of(readings: Readings, start: Int64, kept: Int64) -> Heads:
 def rows_of(readings: Readings, at: Int64, parameters: Mapping[str, Float64], shelf: Shelf) -> Rows:
     """Return some rows of a batch as they are kept."""
     layout, m = shelf.layout, len(at)
-    flags = readings.flags[:, at]
+    flags = readings.flags.take(at, axis=1)
     needed = [
         parameters[name][at] if name in parameters else np.full(m, np.nan) for name in layout.parameters
     ]
     return Rows(
         series=readings.series[at],
         time=readings.time[at],
-        values=readings.values[:, at],
+        values=readings.values.take(at, axis=1),
         flags=flags,
         ranged=flags.copy() if layout.ordered else np.empty((0, m), np.uint8),
         revised=np.zeros((len(layout.spikes), m), np.bool_),

@@ -21,7 +21,8 @@ class Layout:
 
     `quantities` are signatures: two versions of a profile mean the same column where the name, the
     kind and the states are the same. `counters` and `states` index the quantities of those kinds,
-    `spikes` those whose flag the next reading can still change; `parameters` names the installation's
+    `spikes` those whose flag the next reading can still change, `remembered` those whose last readings a
+    series' past holds; `parameters` names the installation's
     values that the counters need.
     """
 
@@ -29,6 +30,7 @@ class Layout:
     counters: tuple[int, ...]
     states: tuple[int, ...]
     spikes: tuple[int, ...]
+    remembered: tuple[int, ...]
     parameters: tuple[str, ...]
     ordered: bool
 
@@ -41,6 +43,7 @@ class Layout:
             counters=tuple(i for i, q in enumerate(group.quantities) if q.kind is Kind.COUNTER),
             states=tuple(i for i, q in enumerate(group.quantities) if q.kind is Kind.STATE),
             spikes=tuple(i for i, q in enumerate(group.quantities) if q.spike is not None),
+            remembered=group.remembered,
             parameters=tuple(sorted(name for name in flows if isinstance(name, str))),
             ordered=group.ordered,
         )

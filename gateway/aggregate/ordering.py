@@ -80,25 +80,31 @@ class Ordering:
         `starts` int64[n] says in which block each belongs. Blocks are taken one after the other, for
         what a block remembers is the past that the one before it leaves behind.
         """
-        shelf = self._shelf
-        several = np.unique(starts).tolist()
-        for start in several:
-            places = np.flatnonzero(starts == start) if len(several) > 1 else np.arange(len(rows))
+        if len(rows) and (starts == starts[0]).all():  # nearly always: nothing has to be cut
+            self._take(rows, int(starts[0]))
+            return
+        for start in np.unique(starts).tolist():
+            places = np.flatnonzero(starts == start)
             piece = rows.take(places)
-            series = piece.series[piece.run_starts()]
-            past = shelf.latest.take(series)
-            block = shelf.blocks.get(start)
-            unknown = np.flatnonzero(~block.has(series))
-            block.pasts.add(series[unknown], past.take(unknown))
-            found = self._assess(piece, past)
-            piece.flags, piece.increments, piece.counted = found.flags, found.increments, found.counted
-            rows.flags[:, places] = found.flags
-            rows.increments[:, places], rows.counted[:, places] = found.increments, found.counted
-            block.append(piece)
-            shelf.remember(series, found.after)
-            shelf.mark(start, series)
-            self._mark_spikes(found.spike_series, found.spike_quantity, found.spike_time, is_spike=True)
-            shelf.blocks.touch(block)
+            self._take(piece, start)
+            rows.flags[:, places] = piece.flags
+            rows.increments[:, places], rows.counted[:, places] = piece.increments, piece.counted
+
+    def _take(self, rows: Rows, start: int) -> None:
+        """Take rows of one block, which keeps them."""
+        shelf = self._shelf
+        series = rows.series[rows.run_starts()]
+        past = shelf.latest.take(series)
+        block = shelf.blocks.get(start)
+        unknown = np.flatnonzero(~block.has(series))
+        block.pasts.add(series[unknown], past.take(unknown))
+        found = self._assess(rows, past)
+        rows.flags, rows.increments, rows.counted = found.flags, found.increments, found.counted
+        block.append(rows)
+        shelf.remember(series, found.after)
+        shelf.mark(start, series)
+        self._mark_spikes(found.spike_series, found.spike_quantity, found.spike_time, is_spike=True)
+        shelf.blocks.touch(block)
 
     def insert(self, rows: Rows, starts: Int64) -> dict[int, Int32]:
         """Put rows that came late into their blocks; returns the series to `repair`, by block."""
@@ -192,15 +198,17 @@ class Ordering:
     def _renew_spikes(self, rows: Rows, past: Carry, found: _Found) -> None:
         """Say anew of each remembered reading that these rows decide on whether it is a spike."""
         series = rows.series[rows.run_starts()]
-        for quantity in self._shelf.layout.spikes:
+        layout = self._shelf.layout
+        for quantity in layout.spikes:
+            place = layout.remembered.index(quantity)
             decided = np.zeros(len(series), np.bool_)
             usable = rows.flags[quantity] < Flag.FAIL
             decided[np.searchsorted(series, rows.series[usable])] = True
-            decided &= past.neighbours.last_known[quantity]
+            decided &= past.neighbours.last_known[place]
             spikes = found.spike_series[found.spike_quantity == quantity]
             for is_spike in (True, False):
                 chosen = decided & (np.isin(series, spikes) == is_spike)
-                time = past.neighbours.last_time[quantity][chosen]
+                time = past.neighbours.last_time[place][chosen]
                 of = np.full(len(time), quantity, np.int32)
                 self._mark_spikes(series[chosen], of, time, is_spike=is_spike)
 

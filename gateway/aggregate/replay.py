@@ -69,8 +69,9 @@ class Replayed:
         series = series[block.has(series)]
         past = block.pasts.recall(series).neighbours
         for quantity in shelf.layout.spikes:
-            known = past.last_known[quantity]
-            of, time = series[known], past.last_time[quantity][known]
+            place = shelf.layout.remembered.index(quantity)
+            known = past.last_known[place]
+            of, time = series[known], past.last_time[place][known]
             starts, _ = shelf.blocks_of(of, time)
             for earlier in np.unique(starts).tolist():
                 if shelf.blocks.has(earlier):

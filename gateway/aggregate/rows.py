@@ -61,8 +61,10 @@ class Rows:
         return sum(getattr(self, name).nbytes for name in _COLUMNS)
 
     def take(self, rows: Index) -> Rows:
-        """Return the rows of an ascending index or a mask, as new arrays."""
-        return Rows(*(getattr(self, name)[..., rows] for name in _COLUMNS))
+        """Return the rows of an index (in its order) or a mask, as new arrays."""
+        # `take` costs half of what `[..., rows]` does, and its columns lie one behind the other.
+        index = np.flatnonzero(rows) if rows.dtype == np.bool_ else rows
+        return Rows(*(getattr(self, name).take(index, axis=-1) for name in _COLUMNS))
 
     def final_flags(self, layout: Layout) -> UInt8:
         """Return uint8[q, n]: the flags with what later readings say. May be `flags` itself."""
@@ -121,7 +123,7 @@ def empty(layout: Layout) -> Rows:
 def latest_of(parts: Sequence[Rows]) -> Rows:
     """Return all rows of some stored parts, sorted; of a (series, time) in several, the last part's."""
     rows = joined(parts)
-    order = np.lexsort((rows.time, rows.series))  # stable: a later part's row stands behind an earlier's
+    order = order_of(rows.series, rows.time)  # stable: a later part's row stands behind an earlier's
     series, time = rows.series[order], rows.time[order]
     last = np.ones(len(order), np.bool_)
     last[:-1] = (series[1:] != series[:-1]) | (time[1:] != time[:-1])
@@ -158,18 +160,25 @@ def _moved(
     return moved
 
 
-def merged(left: Rows, right: Rows) -> Rows:
-    """Return both, sorted; no (series, time) may be in both."""
-    if not len(left):
-        return right
-    place = lower_bound(left, right.series, right.time) + np.arange(len(right))
-    order = np.empty(len(left) + len(right), np.int64)
-    kept = np.ones(len(order), np.bool_)
-    kept[place] = False
-    order[place] = len(left) + np.arange(len(right))
-    order[kept] = np.arange(len(left))
-    both = Rows(*(np.concatenate([getattr(left, name), getattr(right, name)], axis=-1) for name in _COLUMNS))
-    return both.take(order)
+def merged(pieces: Sequence[Rows]) -> Rows:
+    """Return sorted pieces (at least one) as one; no (series, time) may be in two of them."""
+    if len(pieces) == 1:
+        return pieces[0]
+    rows = joined(pieces)
+    return rows.take(order_of(rows.series, rows.time))
+
+
+def order_of(series: Int32, time: Int64) -> Int64:
+    """Return the order by (series, time), int64[n]; equal ones stay in theirs.
+
+    Nearly always each series' rows come in order of time already: then one stable sort does, at a third
+    of the cost of two.
+    """
+    order = np.argsort(series, kind="stable")
+    ranked, at = series.take(order), time.take(order)
+    if ((at[1:] >= at[:-1]) | (ranked[1:] != ranked[:-1])).all():
+        return order
+    return np.lexsort((time, series))
 
 
 def joined(pieces: Sequence[Rows]) -> Rows:

@@ -79,7 +79,8 @@ class _Taking:
             self._shelf.replayed.note(self._rows.series, self._rows.time)
         stored = self._look_up()
         outcome, changed = self._compare(stored)
-        new = self._rows.flags[:, ~self._known]
+        flags = self._rows.flags
+        new = flags[:, ~self._known] if self._known.any() else flags
         self._count(outcome, new != Flag.MISSING, new == Flag.FAIL)
         self._place(changed)
         outcome.raw = self._raw()
@@ -90,6 +91,8 @@ class _Taking:
         """Find the rows whose identity is stored already, by block; one newer than the latest is in none."""
         rows, shelf = self._rows, self._shelf
         older = np.flatnonzero(~self._fresh)
+        if not len(older):
+            return []
         starts = self._heads.start[older]
         stored = []
         for start in np.unique(starts).tolist():
@@ -111,9 +114,9 @@ class _Taking:
         """
         heads, rows, readings = self._heads, self._rows, self._readings
         outcome = Settled(raw=readings, late=self._known)
-        contested = np.union1d(np.flatnonzero(self._known), heads.of)
-        if not len(contested):
+        if not len(heads.of) and not self._known.any():
             return outcome, {}
+        contested = np.union1d(np.flatnonzero(self._known), heads.of)
         standing = Known.of(rows.values[:, contested], rows.flags[:, contested])
         for each in stored:
             at = np.searchsorted(contested, each.here)
@@ -171,12 +174,12 @@ class _Taking:
     def _place(self, changed: dict[int, Int32]) -> None:
         """Put the new rows into their blocks, and put right what depends on them."""
         shelf, rows, starts = self._shelf, self._rows, self._heads.start
-        inserted = np.flatnonzero(~self._known & ~self._fresh)
         fresh = np.flatnonzero(self._fresh)
-        self._again.add(rows.series[inserted], rows.time[inserted])
         self._newest = rows if len(fresh) == len(rows) else rows.take(fresh)
+        inserted = np.flatnonzero(~self._known & ~self._fresh)
+        self._again.add(rows.series[inserted], rows.time[inserted])
         if shelf.layout.ordered:
-            touched = self._ordering.insert(rows.take(inserted), starts[inserted])
+            touched = self._ordering.insert(rows.take(inserted), starts[inserted]) if len(inserted) else {}
             for start, series in changed.items():
                 touched[start] = np.union1d(touched.get(start, series), series)
             if touched:
@@ -197,16 +200,19 @@ class _Taking:
     def _raw(self) -> Readings:
         """Return the new rows, and those that must be written again, each once and as it stands now."""
         if not len(self._again):
-            return self._as_readings(self._newest)
+            return self._as_readings(self._newest, np.flatnonzero(self._fresh))
         again = self._shelf.stored(*self._again.once())
         newest = self._newest
         kept = again.find(newest.series, newest.time) < 0
-        return self._as_readings(joined([newest.take(kept), again]))
+        rows = joined([newest.take(kept), again])
+        return self._as_readings(rows, self._rows.find(rows.series, rows.time))
 
-    def _as_readings(self, rows: Rows) -> Readings:
-        """Return rows as readings, with what this batch knows of where they came from."""
+    def _as_readings(self, rows: Rows, place: Int64) -> Readings:
+        """Return rows as readings, with what this batch knows of where they came from.
+
+        `place` int64[n] says where each stands among the batch's, -1 where it is not of this batch.
+        """
         raw = as_readings(self._shelf, rows, self._readings.texts)
-        place = self._rows.find(rows.series, rows.time)
         ours = place >= 0
         at = self._heads.at[place[ours]]
         raw.uplink[ours] = self._readings.uplink[at]

@@ -158,12 +158,12 @@ class Shelf:
     def advance(self, series: Int32, time: Int64) -> None:
         """Note the newest readings of some series (each once): time only ever grows."""
         self._latest_time[series] = np.maximum(self._latest_time[series], time)
-        self.changed_chunks.update(np.unique(series // CHUNK).tolist())
+        self.changed_chunks.update(_chunks(series))
 
     def remember(self, series: Int32, past: Carry) -> None:
         """Replace the last readings of some series."""
         self.latest.put(series, past)
-        self.changed_chunks.update(np.unique(series // CHUNK).tolist())
+        self.changed_chunks.update(_chunks(series))
 
     def mark(self, start: int, series: Int32) -> None:
         """Note that the readings of `series` (any order, repeats allowed) in a block have changed."""
@@ -222,3 +222,9 @@ class Shelf:
         if self.layout.ordered and "layout" in columns:
             old = Layout.from_array(columns["layout"])
             self.latest.put(codes, carries.unpack(columns, self.layout, old, self._factory))
+
+
+def _chunks(series: Int32) -> list[int]:
+    """Return the numbers of the cells that hold these series' last readings."""
+    found: list[int] = np.flatnonzero(np.bincount(series // CHUNK)).tolist()
+    return found

@@ -124,6 +124,12 @@ class QuantityPlan:
     statistics: tuple[Statistic, ...] = ()
     quantiles: tuple[float, ...] = ()
 
+    @property
+    def looks_back(self) -> bool:
+        """Whether a reading's flag or increment depends on the readings before it."""
+        tests = (self.rate, self.spike, self.flat, self.counter)
+        return self.kind is Kind.COUNTER or any(test is not None for test in tests)
+
 
 @dataclass(frozen=True, slots=True)
 class GroupPlan:
@@ -136,10 +142,12 @@ class GroupPlan:
     @property
     def ordered(self) -> bool:
         """Whether a reading's meaning depends on the readings before it (counters, states, tests)."""
-        return any(
-            q.kind in (Kind.COUNTER, Kind.STATE) or q.rate or q.spike is not None or q.flat
-            for q in self.quantities
-        )
+        return any(q.kind is Kind.STATE or q.looks_back for q in self.quantities)
+
+    @property
+    def remembered(self) -> tuple[int, ...]:
+        """The places of the quantities of which each series' last readings must be remembered."""
+        return tuple(place for place, q in enumerate(self.quantities) if q.looks_back)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from gateway.kernel import compiled
 from gateway.model import Flag
-from gateway.profiles.plan import CounterPlan, Kind
+from gateway.profiles.plan import CounterPlan, Kind, Limit
 from gateway.quality.counters import increments, is_doubtful
 from gateway.quality.flat_line import Anchors, anchor, is_flat
 from gateway.quality.links import link
@@ -25,8 +26,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from gateway.model import Bool, Float64, Int32, Int64, UInt8
-    from gateway.profiles.plan import GroupPlan, Limit, QuantityPlan
+    from gateway.profiles.plan import GroupPlan, QuantityPlan
     from gateway.quality.links import Links
+
+_LOOKING_BACK = compiled("looking_back")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,16 +63,6 @@ class _Revision:
     time: Int64
 
 
-def has_order(quantity: QuantityPlan) -> bool:
-    """Tell whether a reading's flag or increment depends on the readings before it."""
-    return (
-        quantity.rate is not None
-        or quantity.spike is not None
-        or quantity.flat is not None
-        or _counter(quantity) is not None
-    )
-
-
 def assess(  # noqa: PLR0917 - the aggregator is handed this function; its columns have one order
     group: GroupPlan,
     time: Int64,
@@ -84,7 +77,8 @@ def assess(  # noqa: PLR0917 - the aggregator is handed this function; its colum
     Rows are sorted by series, then by `time` int64[n] ns, strictly ascending within a series;
     `starts` int64[k] is each series' first row. `values` float64[q, n]; `flags` uint8[q, n] from
     `range_flags`: absent and FAIL readings are left as they are and are nobody's neighbours.
-    `neighbours` holds the k series' state before these rows. `parameters` maps a name to the k
+    `neighbours` holds the k series' state before these rows, of the quantities that `group.remembered`
+    names, in that order. `parameters` maps a name to the k
     series' values, NaN where one has none; a counter whose `max_flow` is not among them falls back on
     its modulus. Quantities without order-dependent tests cost nothing.
     """
@@ -99,22 +93,61 @@ def assess(  # noqa: PLR0917 - the aggregator is handed this function; its colum
         revised_flag=np.zeros(0, dtype=np.uint8),
         after=after,
     )
-    series = np.repeat(np.arange(len(starts)), np.diff(starts, append=len(time)))
     revisions = []
+    series: Int64 | None = None
     # Finite values can overflow in a difference: infinite, and beyond any limit, is the right answer.
     with np.errstate(over="ignore"):
-        for row, quantity in enumerate(group.quantities):
-            if not has_order(quantity):
+        for place, row in enumerate(group.remembered):
+            quantity = group.quantities[row]
+            if _LOOKING_BACK is not None and _counter(quantity) is None:
+                revisions.append(_looked_back(row, place, quantity, time, values, starts, flags, found))
                 continue
+            if series is None:
+                series = np.repeat(np.arange(len(starts)), np.diff(starts, append=len(time)))
             usable = is_usable(flags[row])
-            links = link(row, neighbours, time=time, value=values[row], usable=usable, series=series)
+            links = link(place, neighbours, time=time, value=values[row], usable=usable, series=series)
             if len(links):
                 revisions.append(
                     _assess_quantity(
-                        row, quantity, links, neighbours=neighbours, parameters=parameters, found=found
+                        row,
+                        quantity,
+                        links,
+                        place=place,
+                        neighbours=neighbours,
+                        parameters=parameters,
+                        found=found,
                     )
                 )
     return _with_revisions(found, revisions)
+
+
+def _looked_back(  # noqa: PLR0917 - one private caller
+    row: int,
+    place: int,
+    quantity: QuantityPlan,
+    time: Int64,
+    values: Float64,
+    starts: Int64,
+    flags: UInt8,
+    found: Assessed,
+) -> _Revision:
+    """Do what `_assess_quantity` does for a gauge, in one compiled pass."""
+    limit, flat = quantity.rate or Limit(), quantity.flat
+    series, at = _LOOKING_BACK.look_back(  # type: ignore[union-attr]
+        np.ascontiguousarray(flags[row]),
+        found.flags[row],
+        np.ascontiguousarray(values[row]),
+        np.ascontiguousarray(time),
+        np.ascontiguousarray(starts),
+        found.after.words,
+        place,
+        np.inf if limit.rise is None else limit.rise,
+        np.inf if limit.fall is None else limit.fall,
+        np.inf if quantity.spike is None else quantity.spike,
+        np.nan if flat is None else flat.tolerance,
+        0 if flat is None else flat.duration_ns,
+    )
+    return _Revision(row, np.array(series, dtype=np.int64), np.array(at, dtype=np.int64))
 
 
 def _assess_quantity(
@@ -122,11 +155,12 @@ def _assess_quantity(
     quantity: QuantityPlan,
     links: Links,
     *,
+    place: int,
     neighbours: Neighbours,
     parameters: Mapping[str, Float64],
     found: Assessed,
 ) -> _Revision:
-    """Run one quantity's tests: writes its rows of `found` and its state in `found.after`."""
+    """Run one quantity's tests: writes its rows of `found` and its state in `found.after` at `place`."""
     flags = found.flags[row]
     if quantity.rate is not None:
         flags[links.rows[_is_too_fast(links, quantity.rate)]] = Flag.SUSPECT
@@ -143,9 +177,9 @@ def _assess_quantity(
         above = spikes[~links.first[spikes]] - 1
         flags[links.rows[above]] = Flag.SUSPECT
         revised = spikes[links.first[spikes]]
-        flagged = neighbours.last_flag[row, links.series[revised]] == Flag.SUSPECT
+        flagged = neighbours.last_flag[place, links.series[revised]] == Flag.SUSPECT
         revised = revised[~flagged]
-    _remember(row, links, flags, anchors, found.after)
+    _remember(place, links, flags, anchors, found.after)
     return _Revision(row, links.series[revised], links.previous.time[revised])
 
 
@@ -196,7 +230,7 @@ def _remembered(links: Links) -> Anchors:
     return Anchors(past.anchor_time[0], np.where(past.last_known[0], past.anchor_value[0], np.nan))
 
 
-def _remember(row: int, links: Links, flags: UInt8, anchors: Anchors, after: Neighbours) -> None:
+def _remember(place: int, links: Links, flags: UInt8, anchors: Anchors, after: Neighbours) -> None:
     """Write what the next call must know. A quantity without a flat test is anchored at its last reading.
 
     So all of it is known for every series, should the next version of the profile ask for that test.
@@ -212,7 +246,7 @@ def _remember(row: int, links: Links, flags: UInt8, anchors: Anchors, after: Nei
     known.before_known[0] = links.previous.known[final]
     known.anchor_time[0] = anchors.time[final]
     known.anchor_value[0] = anchors.value[final]
-    after.put_quantity(row, links.series[final], known)
+    after.put_quantity(place, links.series[final], known)
 
 
 def _with_revisions(found: Assessed, revisions: list[_Revision]) -> Assessed:

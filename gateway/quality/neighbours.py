@@ -2,7 +2,7 @@
 
 Per series and quantity: the last usable reading with its flag, the one before it (the spike test
 looks two back), and the anchor of the flat line. Only quantities with an order-dependent test or a
-counter are ever written; of the others nothing is known.
+counter are here (`GroupPlan.remembered` names them): p of a group's q.
 
 The columns are interleaved, one record of `_WORDS` 8-byte words a series and quantity, because a
 batch picks a few thousand series out of many: `take` of 5,000 out of 100,000 series with six
@@ -29,9 +29,9 @@ _LAST_KNOWN, _BEFORE_KNOWN, _LAST_FLAG = 48, 49, 50  # bytes: the seventh word h
 
 
 class Neighbours:
-    """State of k series × q quantities. Owns its arrays; the properties are writable views of them.
+    """State of k series × p quantities. Owns its arrays; the properties are writable views of them.
 
-    All properties have shape [q, k]: times int64 in ns UTC, values float64 in the quantity's unit,
+    All properties have shape [p, k]: times int64 in ns UTC, values float64 in the quantity's unit,
     `last_known` and `before_known` bool, `last_flag` uint8 (`Flag`, the flag before any revision by
     a later reading). A time or a value is undefined where its reading is not known; the anchor is
     known where the last reading is. `grow` replaces the arrays: views taken before it are stale.
@@ -44,13 +44,13 @@ class Neighbours:
         self._count = count
 
     @classmethod
-    def empty(cls, q: int, k: int) -> Neighbours:
-        """Return the state of `k` series of `q` quantities of which nothing is known yet."""
-        return cls(np.zeros((k, q, _WORDS), dtype=np.int64), k)
+    def empty(cls, p: int, k: int) -> Neighbours:
+        """Return the state of `k` series of `p` quantities of which nothing is known yet."""
+        return cls(np.zeros((k, p, _WORDS), dtype=np.int64), k)
 
     @property
     def words(self) -> Int64:
-        """The records, int64[k, q, 7], as they lie in memory."""
+        """The records, int64[k, p, 7], as they lie in memory."""
         return self._words[: self._count]
 
     @property
@@ -142,8 +142,8 @@ class Neighbours:
     def pack(self) -> dict[str, NDArray[np.generic]]:
         """Return the state as contiguous arrays to be stored: `unpack` turns them back.
 
-        `shape` int64[2] (q, k); `quantities` int64[p], those of which anything is known; `words`
-        int64[k, p, 7]. So a quantity without order-dependent tests costs nothing on disk.
+        `shape` int64[2] (p, k); `quantities` int64[r], those of which anything is known; `words`
+        int64[k, r, 7]. So a quantity of which nothing came costs nothing on disk.
         """
         words = self.words
         known = np.flatnonzero(self.last_known.any(axis=1))
@@ -156,8 +156,8 @@ class Neighbours:
     @classmethod
     def unpack(cls, packed: Mapping[str, NDArray[np.generic]]) -> Neighbours:
         """Return the state that `pack` gave. Copies; `packed` may be read-only. Raises KeyError."""
-        q, k = (int(length) for length in packed["shape"])
-        state = cls.empty(q, k)
+        p, k = (int(length) for length in packed["shape"])
+        state = cls.empty(p, k)
         columns = packed["quantities"].astype(np.int64)
         state.words[:, columns] = packed["words"].astype(np.int64).reshape(k, len(columns), _WORDS)
         return state

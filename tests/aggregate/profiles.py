@@ -169,7 +169,7 @@ def final(plan: ProfilePlan, rows: Sequence[Row]) -> list[Row]:
     batch = readings(aggregator(MemoryStateStore(), plan), plan, ordered, 0)
     starts = np.flatnonzero(np.diff(batch.series, prepend=-1))
     parameters = {"flow": np.full(len(starts), 1.0)}
-    nothing = Neighbours.empty(len(batch.values), len(starts))
+    nothing = Neighbours.empty(len(plan.groups[0].remembered), len(starts))
     found = assess(plan.groups[0], batch.time, batch.values, batch.flags, starts, nothing, parameters)
     for place, row in enumerate(ordered):
         for q, quantity in enumerate(plan.groups[0].quantities):

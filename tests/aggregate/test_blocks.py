@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.aggregate.blocks import Block, Pasts
+from gateway.aggregate.blocks import FAN, Block, Pasts
 from gateway.aggregate.carry import Carry
 from gateway.aggregate.layout import Layout
 from gateway.aggregate.rows import Rows, empty, joined, latest_of, merged
@@ -44,8 +44,8 @@ def keys_of(rows: Rows) -> list[tuple[int, int]]:
 
 @given(left=KEYS, right=KEYS, asked=KEYS)
 def test_rows_are_found_and_merged_in_order(left: set, right: set, asked: set) -> None:
-    """Two runs merge into sorted rows, and each key is found where it is, or not at all."""
-    both = merged(rows_of(left), rows_of(right - left))
+    """Runs merge into sorted rows, and each key is found where it is, or not at all."""
+    both = merged([rows_of(left), rows_of(right - left)])
     assert keys_of(both) == sorted(left | right)
     wanted = rows_of(asked)
     place = both.find(wanted.series, wanted.time)
@@ -74,12 +74,14 @@ def test_a_block_is_the_union_of_what_was_appended(parts: list, series: set) -> 
 
 
 def test_runs_stay_few() -> None:
-    """A hundred small parts lie in a few runs, so that looking up asks few."""
-    block = new_block()
-    for time in range(100):
-        block.append(rows_of({(1, time)}))
-    assert len(block.runs) <= 7
-    assert len(block) == 100
+    """A thousand parts, whatever their sizes, lie in a few runs, so that looking up asks few."""
+    block, time = new_block(), 0
+    for part in range(1_000):
+        size = 1 + part * part % 7
+        block.append(rows_of({(1, time + n) for n in range(size)}))
+        time += size
+    assert len(block.runs) <= 4 * FAN
+    assert len(block) == time
 
 
 def test_of_two_stored_rows_the_later_part_stands() -> None:

@@ -1,13 +1,12 @@
-"""Compiled twins are tested where they were built; a run that may not skip says so where they were not."""
+"""The twin that a file of tests is about."""
 
 from __future__ import annotations
 
-import shutil
 from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.kernel import compiled
+from tests.twins import twin_of
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -16,9 +15,4 @@ if TYPE_CHECKING:
 @pytest.fixture
 def twin(request: pytest.FixtureRequest) -> ModuleType:
     """Return the compiled module that the test's file names in TWIN."""
-    name = request.module.TWIN
-    module = compiled(name)
-    if module is None:
-        assert shutil.which("cc") is None, f"there is a C compiler, and gateway.kernel.{name} was not built"
-        pytest.skip("no C compiler: the twins were not built")
-    return module
+    return twin_of(request.module.TWIN)

@@ -103,7 +103,7 @@ def fold(
         np.array(rows, dtype=np.float64).reshape(q, sum(lengths)),
         np.array(flags, dtype=np.uint8).reshape(q, sum(lengths)),
         np.cumsum([0, *lengths], dtype=np.int64)[:-1],
-        neighbours or Neighbours.empty(q, len(series)),
+        neighbours or Neighbours.empty(len(plan.remembered), len(series)),
         {name: np.array(column, dtype=np.float64) for name, column in (parameters or {}).items()},
     )
 

@@ -11,9 +11,10 @@ from ioos_qc import qartod
 
 from gateway.model import Flag
 from gateway.profiles.plan import CounterPlan, FlatLine, GroupPlan, Kind, Limit
-from gateway.quality.assess import Assessed, assess, has_order
+from gateway.quality.assess import Assessed, assess
 from gateway.quality.neighbours import Neighbours
 from tests.quality.columns import NOON, SECOND, Series, fold, gauge_series, group, naive, quantity
+from tests.twins import twin_of
 
 MINUTE = 60 * SECOND
 EVERYTHING = {"rate": Limit(0.05, 0.1), "spike": 2.5, "flat": FlatLine(0.5, 4 * MINUTE)}
@@ -144,8 +145,8 @@ def test_nothing_given_is_written_to() -> None:
 def test_quantities_without_order_cost_nothing_and_remember_nothing() -> None:
     """Ranges alone need no neighbours."""
     plain = quantity(fail_range=(0.0, 1.0), suspect_range=(0.0, 1.0))
-    assert not has_order(plain)
-    assert not has_order(quantity("state", Kind.STATE))
+    assert not plain.looks_back
+    assert not quantity("state", Kind.STATE).looks_back
     found = fold(group(plain), [gauge_series([0.5, 0.6])])
     assert not found.after.last_known.any()
     assert not found.counted.any()
@@ -162,6 +163,13 @@ def test_no_rows_change_nothing(plan: GroupPlan) -> None:
 def test_huge_values_do_not_overflow_into_a_warning() -> None:
     """A difference beyond float64 is beyond any limit too."""
     assert flags_of([-1.7e308, 1.7e308, -1.7e308], rate=Limit(1.0, 1.0), spike=1.0) == [1, 3, 3]
+
+
+@pytest.fixture(params=["compiled", "in Python"], autouse=True)
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run every test of this file both ways."""
+    twin = twin_of("looking_back") if request.param == "compiled" else None
+    monkeypatch.setattr("gateway.quality.assess._LOOKING_BACK", twin)
 
 
 values_of = st.floats(-8, 8) | st.integers(-4, 4).map(float)
@@ -215,7 +223,7 @@ def _in_pieces(
 ) -> tuple[list[list[list[int]]], list[list[list[float]]], Neighbours]:
     """Fold random numbers of rows of random series at a time, as batches come."""
     q = len(PLAN.quantities)
-    state = Neighbours.empty(q, len(series))
+    state = Neighbours.empty(len(PLAN.remembered), len(series))
     done = [0] * len(series)
     flags: list[list[list[int]]] = [[[] for _ in range(q)] for _ in series]
     increments: list[list[list[float]]] = [[[] for _ in range(q)] for _ in series]
