@@ -32,7 +32,7 @@ class Pace:
     """How often and how much. Seconds of the machine's clock, whatever the time scale."""
 
     gather_s: float = 0.1
-    gather_uplinks: int = 5_000
+    gather_uplinks: int = 10_000
     gather_bytes: int = 16_000_000
     queue_uplinks: int = 100_000
     queue_bytes: int = 64_000_000

@@ -76,7 +76,7 @@ _STAGES: Final[tuple[tuple[str, Any, str], ...]] = (
 )
 _READ: Final = 700
 """Messages a read of the socket brings under load: about 100 kB."""
-_QUEUED: Final = 10_000
+_QUEUED: Final = 20_000
 _FLUSH_S: Final = 1.3
 """As long as the river takes to close the last windows that are due."""
 
