@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from gateway import kernel
 from gateway.cli import check, demo, device, profile, quarantine, query, run, status
 from gateway.cli.options import verbatim
 from gateway.version import installed_version
@@ -22,8 +23,12 @@ Exit codes: 0 well, 1 problems found, 2 wrong command line, 3 configuration refu
 
 
 def _version() -> None:
-    """Print the version."""
+    """Print the version, and which hot loops run compiled."""
+    used = kernel.built()
     print(f"ecluse {installed_version()}")  # noqa: T201 - the answer itself
+    print(f"compiled: {', '.join(used) or 'nothing'}")  # noqa: T201 - the same
+    if len(used) < len(kernel.TWINS):
+        print("a C compiler at installation makes all of it faster")  # noqa: T201 - the same
 
 
 def application() -> typer.Typer:

@@ -15,6 +15,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from types import ModuleType
 
+TWINS = ("flat_json", "framing", "lines", "looking_back", "lookup")
+"""All there are, by module."""
+
 
 def compiled(name: str) -> ModuleType | None:
     """Return the compiled module `gateway.kernel.<name>`; None where it was not built or is left out."""
@@ -24,3 +27,8 @@ def compiled(name: str) -> ModuleType | None:
         return importlib.import_module(f"gateway.kernel.{name}")
     except ModuleNotFoundError:
         return None
+
+
+def built() -> list[str]:
+    """Return the names of the twins that are in use."""
+    return [name for name in TWINS if compiled(name) is not None]

@@ -7,6 +7,7 @@ import pytest
 import typer
 import typer.main
 
+from gateway import kernel
 from gateway.cli.failures import Exit, Unreachable, exit_code
 from gateway.cli.main import application
 from gateway.errors import (
@@ -20,6 +21,7 @@ from gateway.errors import (
     StateError,
 )
 from tests.cli.command import ecluse
+from tests.integration.gateway_process import PROJECT
 
 VERBS = ["demo", "run", "check", "status", "query", "version", "profile", "device", "quarantine"]
 
@@ -31,6 +33,18 @@ def test_it_is_a_command() -> None:
     )
     assert told.stdout.startswith("ecluse 0.")
     assert told.stderr == ""
+
+
+def test_the_version_says_what_runs_compiled() -> None:
+    """All of it where there is a compiler; nothing where it is left out, and what to do."""
+    command = [sys.executable, "-X", "ecluse-kernel=off", "-m", "gateway", "version"]
+    told = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    assert told.stdout.splitlines()[1:] == [
+        "compiled: nothing",
+        "a C compiler at installation makes all of it faster",
+    ]
+    sources = {path.stem for path in (PROJECT / "gateway" / "kernel").glob("*.pyx")}
+    assert sources == set(kernel.TWINS)
 
 
 def test_a_failure_of_the_process_is_a_paragraph() -> None:
