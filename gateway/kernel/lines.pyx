@@ -1,18 +1,22 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False, cdivision=True
 """Points as lines of InfluxDB line protocol, into one buffer: see `sinks.line_protocol`.
 
-What a number looks like is orjson's to say. The usual ones are written here: integers, and floats that are
-whole or between 1e-5 and 2^53, where orjson uses no exponent. It is asked for the others, one by one.
+What a number looks like is orjson's to say: the shortest text that reads back the same, and of these the
+nearest. The usual ones are written here: integers, and floats that are zero or between 1e-5 and 1e16, where
+orjson uses no exponent. It is asked for the others, one by one.
+
+**Whole.** A float below 1e16 that is whole is written as it is: a shorter decimal ends in a zero, and the
+next of those is a step of the floats away at least.
 
 **Few digits.** Decimals of up to 15 digits are all different floats. So where a whole number below 10^12,
 divided by 1000, gives the float, its digits without the zeros at their end are the shortest text.
 
-**Any digits.** A float is c·2^-j with c of 53 bits. With n the least for which 10^n >= 2^j, neighbouring
-floats are 1 to 10 units of 10^-n apart. So among the decimals that read back as this float (those within
-half a step; at exactly half where c is even) there is one of n places at least, and at most one of n-1
-places or fewer. Where that one is there it is the shortest, zeros at its end taken off; else the nearest of n
-places is, the even one of two. c·5^n fits 128 bits, so nothing here is rounded. Below a power of two the step
-is half as wide, but such a float ends before its n-1st place, so it is the first kind itself.
+**Any digits.** Another float is c·2^-j, j > 0, with c of 53 bits. With n the least for which 10^n >= 2^j,
+floats are more than 1 and less than 10 units of 10^-n apart. So among the decimals that read back as this
+float, those within half a step, there is one of n places at least, and at most one of fewer. Where that one
+is there it is the shortest, zeros at its end taken off; else the nearest of n places is, the even one of two.
+None lies at exactly half a step: that has j+1 places, more than n. c·5^n fits 128 bits, so nothing here is
+rounded. Below a power of two the step is half as wide, but such a float itself has fewer than n places.
 """
 
 from cpython.buffer cimport PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBuffer_Release, PyObject_GetBuffer
@@ -173,7 +177,7 @@ cdef inline char* _float(char* at, double value) noexcept nogil:
         at[0] = c"-"
         at += 1
         value = -value
-    if not value < 9007199254740992.0:
+    if not value < 1e16:
         return NULL
     whole = <u64>value
     if <double>whole == value:
@@ -192,7 +196,7 @@ cdef inline char* _float(char* at, double value) noexcept nogil:
     digits = <u64>(exact >> SHIFTS[j])
     unit = <u64>1 << SHIFTS[j]
     rest = <u64>exact & (unit - 1)
-    half = 2 * FIVES[j] + 1 - (c & 1)  # at exactly half a step the even one reads back
+    half = 2 * FIVES[j]
     last = digits % 10
     down = last * unit + rest
     if down < half:
@@ -280,8 +284,8 @@ cdef inline char* _room(PyObject** out, char* at, Py_ssize_t size) except NULL:
     return start_of(out[0]) + used
 
 
-def lines(*, bytes measurement not None, tags, list seen not None, list texts not None, tag_text, series, time,
-          list fields not None):
+def lines(*, bytes measurement not None, tags, list seen not None, list texts not None, tag_text, series,
+          time, list fields not None):
     """Return the lines of points, joined by newlines, and how many they are.
 
     `fields` are (`,name=`, values, mask or None), with values float64, int64 or a list of bytes; `series` is
