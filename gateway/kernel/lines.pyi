@@ -8,6 +8,7 @@ from gateway.model import Bool, Int32, Int64
 
 _TagSet: TypeAlias = tuple[tuple[str, str], ...]
 
+def each(texts: list[str | None], make: Callable[[str | None], bytes]) -> list[bytes]: ...
 def lines(
     *,
     measurement: bytes,

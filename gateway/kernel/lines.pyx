@@ -284,6 +284,20 @@ cdef inline char* _room(PyObject** out, char* at, Py_ssize_t size) except NULL:
     return start_of(out[0]) + used
 
 
+def each(list texts not None, make):
+    """Return what `make` gives for each text. It is asked once for each of them that differs."""
+    cdef dict made = {}
+    cdef list found = []
+    last = result = None
+    for text in texts:
+        if text is not last or result is None:
+            last, result = text, made.get(text)
+            if result is None:
+                result = made[text] = make(text)
+        found.append(result)
+    return found
+
+
 def lines(*, bytes measurement not None, tags, list seen not None, list texts not None, tag_text, series,
           time, list fields not None):
     """Return the lines of points, joined by newlines, and how many they are.

@@ -189,10 +189,15 @@ def _written(column: Column) -> _Values:
     if column.type is not FieldType.STRING:
         dtype = np.float64 if column.type is FieldType.FLOAT else np.int64
         return np.ascontiguousarray(column.values, dtype=dtype)
-    texts = column.values.tolist()
-    # What is absent may be no text at all.
-    quoted = {text: b"" if text is None else _quoted(text) for text in set(texts)}
-    return [quoted[text] for text in texts]
+    each = _each if _LINES is None else _LINES.each
+    found: list[bytes] = each(column.values.tolist(), _quoted)
+    return found
+
+
+def _each(texts: list[str | None], make: Callable[[str | None], bytes]) -> list[bytes]:
+    """Return what `make` gives for each text: the Python beside `kernel.lines.each`."""
+    made = {text: make(text) for text in set(texts)}
+    return [made[text] for text in texts]
 
 
 def _tag_text(tags: TagSet) -> bytes:
@@ -203,7 +208,10 @@ def _escaped(text: str) -> bytes:
     return _SPECIAL.sub(r"\\\1", carried(text)).encode("utf-8", "replace")
 
 
-def _quoted(text: str) -> bytes:
+def _quoted(text: str | None) -> bytes:
+    """Return a string as it is written; nothing for None, which only stands where the field is absent."""
+    if text is None:
+        return b""
     return b'"%b"' % text.replace("\\", "\\\\").replace('"', '\\"').encode("utf-8", "replace")
 
 
