@@ -13,24 +13,33 @@ every character; a lone surrogate, which is no text, becomes `?`.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+import orjson
 
+from gateway.kernel import compiled
 from gateway.model import FieldType
-from gateway.sinks import cells
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
-    from gateway.model import Bool, Column, Int32, Points
+    from numpy.typing import NDArray
+
+    from gateway.model import Bool, Column, Int32, Int64, Points
 
     TagSet = tuple[tuple[str, str], ...]
+    _Values = NDArray[np.generic] | list[bytes]
+    _Field = tuple[bytes, _Values, Bool | None]
+    """`,name=`, the values (float64, int64, or texts as they are written), and which points have one."""
 
 MOST_TAG_LISTS = 256
 """Lists of tag sets whose texts are kept: one a group of a profile is usual."""
-_WHOLE = 32
-"""So many tag sets a point are looked at together faster than one by one."""
+MOST_NAMES = 4096
+"""Names of fields whose texts are kept."""
+
+_LINES = compiled("lines")
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _AMBIGUOUS = re.compile(r"\\(?=[,= \\]|\Z)")
@@ -42,14 +51,6 @@ class Encoded(NamedTuple):
 
     body: bytes
     points: int
-
-
-class _Written(NamedTuple):
-    """A field on its way: its escaped name, its column, and which points have it (None: all)."""
-
-    name: bytes
-    column: Column
-    rows: Bool | None
 
 
 class Line(NamedTuple):
@@ -75,7 +76,7 @@ class LineEncoder:
     """Encodes points and remembers the text of every tag set that it has seen.
 
     `strings=False` leaves string fields out (VictoriaMetrics would store 0 for each). A point without
-    any field that can be written gives no line.
+    any field that can be written gives no line. Fields that every point has come first.
     """
 
     def __init__(self, *, strings: bool = True) -> None:
@@ -83,107 +84,135 @@ class LineEncoder:
         self._known: dict[int, _TagTexts] = {}
 
     def encode(self, points: Points) -> Encoded:
-        """Return the lines of `points`, in their order."""
-        columns = self._columns(points)
-        if not columns or not len(points):
+        """Return the lines of `points`, in their order. Raises IndexError for a series without a tag set."""
+        fields = self._fields(points)
+        if not fields or not len(points):
             return Encoded(b"", 0)
-        tags = self._texts_of(points.tags).of(points.tags, points.series)
-        name = _escaped(points.measurement)
-        # Each time carries the start of the next line: one cell less to join.
-        times = cells.numbers(points.time, before=b" ", after=b"\n" + name)
-        fields = [_cells(b"," if place else b" ", column) for place, column in enumerate(columns)]
-        if columns[0].rows is None:
-            lines = cells.side_by_side((tags, *fields, times))
-        else:
-            # No field stands in every point, so the space before the first one is put there afterwards.
-            rows = np.logical_or.reduce([column.rows for column in columns if column.rows is not None])
-            if not rows.any():
-                return Encoded(b"", 0)
-            joined = cells.begun_with(cells.side_by_side((cells.NOTHING, *fields)), b" ")
-            lines = cells.kept(cells.side_by_side((tags, joined, times)), rows)
-        return Encoded(b"".join((name, cells.end_to_end(lines, cut=len(name) + 1))), len(lines))
+        known = self._texts_of(points.tags)
+        lines = _lines if _LINES is None else _LINES.lines
+        body, count = lines(
+            measurement=_escaped(points.measurement),
+            tags=points.tags,
+            seen=known.seen,
+            texts=known.texts,
+            tag_text=_tag_text,
+            series=np.ascontiguousarray(points.series, dtype=np.int32),
+            time=np.ascontiguousarray(points.time, dtype=np.int64),
+            fields=fields,
+        )
+        return Encoded(body, count)
 
-    def _columns(self, points: Points) -> list[_Written]:
-        """Choose the fields to write: those that every point has come first."""
+    def _fields(self, points: Points) -> list[_Field]:
         found = [
-            _Written(_escaped(name), column, _writable(column))
+            _field(name, column)
             for name, column in points.fields.items()
             if self._strings or column.type is not FieldType.STRING
         ]
-        return sorted(found, key=lambda column: column.rows is not None)
+        return sorted(found, key=lambda field: field[2] is not None)
 
     def _texts_of(self, tags: Sequence[TagSet]) -> _TagTexts:
         key = id(tags)
         if key not in self._known and len(self._known) >= MOST_TAG_LISTS:
             self._known.clear()
-        return self._known.setdefault(key, _TagTexts())
+        known = self._known.setdefault(key, _TagTexts([], []))
+        missing = len(tags) - len(known.seen)
+        known.seen.extend([None] * missing)
+        known.texts.extend([b""] * missing)
+        return known
 
 
-class _TagTexts:
-    """The texts of one list of tag sets, `,key=value…` each.
+class _TagTexts(NamedTuple):
+    """The texts of one list of tag sets, `,key=value…` each, by series code.
 
-    A changed tag set is another object, and is seen as such.
+    `texts[code]` is that of the object `seen[code]`: a changed tag set is another object.
     """
 
-    def __init__(self) -> None:
-        self._seen: list[TagSet | None] = []
-        self._texts: list[bytes] = []
-        self._array: cells.Cells = None
-        self._calm = 0
-        """Points encoded since a text changed."""
+    seen: list[TagSet | None]
+    texts: list[bytes]
 
-    def of(self, tags: Sequence[TagSet], series: Int32) -> cells.Cells:
-        """Return the text of each point's tag set."""
-        seen, texts = self._seen, self._texts
-        # Two lists of the same objects are compared by pointers: for all of them cheaper than by point.
-        if len(tags) > _WHOLE * len(series) or seen != tags:
-            missing = len(tags) - len(seen)
-            seen.extend([None] * missing)
-            texts.extend([b""] * missing)
-            changed = {code for code in series.tolist() if seen[code] is not tags[code]}
-            for code in changed:
-                seen[code] = tags[code]
-                texts[code] = b"".join(b",%b=%b" % (_escaped(k), _escaped(v)) for k, v in tags[code] if v)
-            if changed or missing > 0:
-                self._array, self._calm = None, 0
-        self._calm += len(series)
-        if self._array is None:
-            # An array of all texts pays once few of them change; at a million new devices it would not.
-            if _WHOLE * self._calm < len(texts):
-                return cells.chosen([texts[code] for code in series.tolist()], np.arange(len(series)))
-            self._array = cells.chosen(texts, np.arange(len(texts)))
-        return cells.chosen(self._array, series)
+
+def _lines(
+    *,
+    measurement: bytes,
+    tags: Sequence[TagSet],
+    seen: list[TagSet | None],
+    texts: list[bytes],
+    tag_text: Callable[[TagSet], bytes],
+    series: Int32,
+    time: Int64,
+    fields: list[_Field],
+) -> tuple[bytes, int]:
+    """Return the lines of points, and how many they are: the Python beside `kernel.lines.lines`."""
+    codes = series.tolist()
+    for code in codes:
+        if seen[code] is not tags[code]:
+            seen[code], texts[code] = tags[code], tag_text(tags[code])
+    rows = zip(*(_cells(*field) for field in fields), strict=True)
+    times = orjson.dumps(time, option=orjson.OPT_SERIALIZE_NUMPY)[1:-1].split(b",")
+    lines = [
+        b"%b%b %b %b" % (measurement, texts[code], line[1:], at)
+        for code, line, at in zip(codes, map(b"".join, rows), times, strict=True)
+        if line
+    ]
+    return b"\n".join(lines), len(lines)
+
+
+def _cells(begin: bytes, values: _Values, present: Bool | None) -> list[bytes]:
+    """Return what each line has of a column: `,name=value`, or nothing."""
+    if isinstance(values, list):
+        cells = [begin + text for text in values]
+    else:
+        end = b"i" if values.dtype == np.int64 else b""
+        dumped = orjson.dumps(values, option=orjson.OPT_SERIALIZE_NUMPY)[1:-1]
+        # Numbers hold no comma, and a name no newline.
+        cells = b"".join((begin, dumped.replace(b",", end + b"\n" + begin), end)).split(b"\n")
+        finite = np.isfinite(values)
+        if not finite.all():
+            present = finite if present is None else finite & present
+    if present is None:
+        return cells
+    return [cell if there else b"" for cell, there in zip(cells, present.tolist(), strict=True)]
+
+
+def _field(name: str, column: Column) -> _Field:
+    present = None if column.present is None else np.ascontiguousarray(column.present)
+    return _begin(name), _written(column), present
+
+
+@lru_cache(MOST_NAMES)
+def _begin(name: str) -> bytes:
+    return b",%b=" % _escaped(name)
+
+
+def _written(column: Column) -> _Values:
+    """Return numbers as they are, texts as they are written."""
+    if column.type is not FieldType.STRING:
+        dtype = np.float64 if column.type is FieldType.FLOAT else np.int64
+        return np.ascontiguousarray(column.values, dtype=dtype)
+    each = _each if _LINES is None else _LINES.each
+    found: list[bytes] = each(column.values.tolist(), _quoted)
+    return found
+
+
+def _each(texts: list[str | None], make: Callable[[str | None], bytes]) -> list[bytes]:
+    """Return what `make` gives for each text: the Python beside `kernel.lines.each`."""
+    made = {text: make(text) for text in set(texts)}
+    return [made[text] for text in texts]
+
+
+def _tag_text(tags: TagSet) -> bytes:
+    return b"".join(b",%b=%b" % (_escaped(key), _escaped(value)) for key, value in tags if value)
 
 
 def _escaped(text: str) -> bytes:
     return _SPECIAL.sub(r"\\\1", carried(text)).encode("utf-8", "replace")
 
 
-def _quoted(text: str) -> bytes:
+def _quoted(text: str | None) -> bytes:
+    """Return a string as it is written; nothing for None, which only stands where the field is absent."""
+    if text is None:
+        return b""
     return b'"%b"' % text.replace("\\", "\\\\").replace('"', '\\"').encode("utf-8", "replace")
-
-
-def _writable(column: Column) -> Bool | None:
-    """Which points have a value that can be written; None where all have."""
-    mask = column.present
-    if column.type is FieldType.FLOAT:
-        finite = np.isfinite(column.values.astype(np.float64, copy=False))
-        if not finite.all():
-            mask = finite if mask is None else finite & mask
-    return None if mask is None or mask.all() else mask
-
-
-def _cells(before: bytes, field: _Written) -> cells.Cells:
-    """Return `before`, `name=value` a point; null where a point lacks the field."""
-    begin = before + field.name + b"="
-    if field.column.type is not FieldType.STRING:
-        after = b"" if field.column.type is FieldType.FLOAT else b"i"
-        return cells.numbers(field.column.values, before=begin, after=after, rows=field.rows)
-    texts = field.column.values.tolist()
-    places = {text: place for place, text in enumerate(dict.fromkeys(texts))}
-    written = [b"" if text is None else begin + _quoted(text) for text in places]
-    codes = np.fromiter(map(places.__getitem__, texts), dtype=np.int32, count=len(texts))
-    return cells.chosen(written, codes, field.rows)
 
 
 # A line: tags up to the first bare space, then fields, in which a newline within quotes ends nothing.

@@ -6,6 +6,7 @@ the device's place that the profile declares. A field's type follows its quantit
 
 from __future__ import annotations
 
+from functools import reduce
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,11 +15,11 @@ from gateway.model import Column, FieldType, Flag, Points
 from gateway.profiles.plan import Kind
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    from gateway.model import Bool, Device, Float64, Int32, Readings, SeriesTable, Windows
+    from gateway.model import Bool, Device, Float64, Int32, Int64, Readings, SeriesTable, Windows
     from gateway.profiles.plan import ProfilePlan, QuantityPlan
 
     TagSet = tuple[tuple[str, str], ...]
@@ -91,9 +92,10 @@ def raw_points(readings: Readings, tags: TagSets) -> list[Points]:
     the device's own, so that the usual point does not pay for it. A value that its field's type cannot
     hold (not finite, beyond int64) is left out: decoding has rejected it before.
     """
-    rows: Bool = np.logical_or.reduce(readings.present, axis=0)
-    if not rows.all():
-        readings = readings.take(rows)
+    if not readings.present.all():
+        rows: Bool = np.logical_or.reduce(readings.present, axis=0)
+        if not rows.all():
+            readings = readings.take(rows)
     if not len(readings):
         return []
     fields = {
@@ -101,8 +103,7 @@ def raw_points(readings: Readings, tags: TagSets) -> list[Points]:
         for index, quantity in enumerate(readings.group.quantities)
     }
     kept = {name: column for name, column in fields.items() if column.present is None or column.present.any()}
-    worst = np.where(readings.present, readings.flags, 0).max(axis=0).astype(np.int64)
-    kept["quality"] = Column(FieldType.INTEGER, np.maximum(worst, Flag.GOOD))
+    kept["quality"] = Column(FieldType.INTEGER, _worst(readings))
     guessed = readings.time_source != 0
     if guessed.any():
         source = readings.time_source.astype(np.int64)
@@ -135,6 +136,13 @@ def _mask(present: Bool) -> Bool | None:
     return None if present.all() else present
 
 
+def _worst(readings: Readings) -> Int64:
+    """Return each row's worst flag; row by row of the columns, since they are few."""
+    used = readings.flags if readings.present.all() else np.where(readings.present, readings.flags, 0)
+    worst: Int64 = reduce(np.maximum, used).astype(np.int64)
+    return np.maximum(worst, Flag.GOOD)
+
+
 def _column(quantity: QuantityPlan, values: Float64, present: Bool, readings: Readings) -> Column:
     """One quantity's column: float64, int64 or str by its kind."""
     if quantity.kind is Kind.GAUGE:
@@ -144,14 +152,16 @@ def _column(quantity: QuantityPlan, values: Float64, present: Bool, readings: Re
         held = present & (np.abs(values) < INTEGER_LIMIT)
         return Column(FieldType.INTEGER, np.rint(np.where(held, values, 0)).astype(np.int64), _mask(held))
     if quantity.kind is Kind.STATE:
-        return _names(dict(enumerate(quantity.states)), values, present)
-    codes = np.unique(values[present]).astype(np.int64).tolist()
-    return _names({code: readings.texts.keys[code][0] for code in codes}, values, present)
+        known = present & (values >= 0) & (values < len(quantity.states))
+        return _strings(quantity.states, np.where(known, values, -1), present)
+    # Of texts the table can hold many more than these.
+    codes, places = np.unique(np.where(present, values, -1), return_inverse=True)
+    held = codes >= 0
+    names = [readings.texts.keys[code][0] for code in codes[held].astype(np.int64).tolist()]
+    return _strings(names, places - np.count_nonzero(~held), present)
 
 
-def _names(names: Mapping[int, str], values: Float64, present: Bool) -> Column:
-    """Codes as the names that they stand for; an empty text where there is none."""
-    codes, places = np.unique(np.where(present, values, -1).astype(np.int64), return_inverse=True)
-    text: NDArray[np.object_] = np.empty(len(codes), dtype=object)
-    text[:] = [names.get(code, "") for code in codes.tolist()]
-    return Column(FieldType.STRING, text[places], _mask(present))
+def _strings(names: Sequence[str], places: NDArray[np.generic], present: Bool) -> Column:
+    """Return the name at each place; at -1 an empty text."""
+    texts: NDArray[np.object_] = np.array([*names, ""], dtype=object)
+    return Column(FieldType.STRING, texts[places.astype(np.intp)], _mask(present))

@@ -99,6 +99,16 @@ def test_a_row_without_a_value_gives_no_point_and_a_quantity_without_one_no_fiel
     assert raw_points(readings([[None] * 5]), tag_sets(batch)) == []
 
 
+def test_words_with_gaps_stay_in_their_rows() -> None:
+    """An absent text is empty and masked; a state that the profile does not name is an empty text."""
+    rows = [[1.0, 1, 1, None, 1], [1.0, 1, 1, 1, None], [1.0, 1, 1, 0, 0], [1.0, 1, 1, 99, 1]]
+    fields = one(readings(rows)).fields
+    assert fields["tilt"].values.tolist() == ["", "tilted", "upright", ""]
+    assert fields["tilt"].present.tolist() == [False, True, True, True]
+    assert fields["message"].values.tolist() == ["help", "", "hello", "help"]
+    assert fields["message"].present.tolist() == [True, False, True, True]
+
+
 def test_what_a_field_cannot_hold_is_left_out() -> None:
     """Not finite, or beyond int64."""
     points = one(readings([[np.inf, 2.0**63, 1, 0, 0], [1.0, -(2.0**62), 1, 0, 0]]))
