@@ -32,6 +32,7 @@ from gateway.journal.segments import Segments
 from gateway.model import RawBatch
 from gateway.rules import Limits
 from gateway.sinks.line_protocol import LineEncoder
+from gateway.sinks.outbox_file import OutboxFile
 from gateway.sinks.outbox_log import OutboxLog
 from gateway.treatment import Treatment
 from gateway.wanted import read as read_wishes
@@ -69,6 +70,8 @@ _STAGES: Final[tuple[tuple[str, Any, str], ...]] = (
     ("points, raw", treatment, "raw_points"),
     ("points, windows", treatment, "window_points"),
     ("outbox", OutboxLog, "append"),
+    ("outbox", OutboxFile, "write"),
+    ("outbox", OutboxFile, "purge"),
     ("checkpoint: what changed", Aggregator, "dirty"),
     ("checkpoint: books", saving, "encode"),
     ("checkpoint: commit", Checkpoint, "commit"),
