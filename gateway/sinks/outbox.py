@@ -166,7 +166,7 @@ class Outbox:
         while log.in_file(sink):
             after, through = log.cursors[sink].seq, log.tail.start
             found = await self._ask(self._file.read, after, through, max_points, max_bytes)
-            if taken := log.take_found(sink, found):
+            if taken := log.take_found(sink, found, max_points, max_bytes):
                 return taken
             self._moved()
         return log.take(sink, max_points, max_bytes)

@@ -30,7 +30,7 @@ SPARE_PAGES = 4096
 
 
 class OutboxFile:
-    """Methods raise sqlite3.Error or OSError where the file cannot be read or written: use it no more then."""
+    """Methods raise sqlite3.Error or OSError where it cannot be read or written: use it no more then."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         """Use `OutboxFile.open`."""

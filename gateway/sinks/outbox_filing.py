@@ -1,4 +1,4 @@
-"""What an outbox's file has of its log, and what it lacks: makes the changes that bring it up to date. Pure."""
+"""What an outbox's file has of its log and what it lacks: the changes that bring it up to date. Pure."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Filing:
 
     def relieve(self) -> None:
         """Let memory go of the oldest entries that are in the file, down to half of what it may hold."""
-        self._log.tail.let_go(min(self._surplus(), self._through))
+        self._log.leave_to_file(min(self._surplus(), self._through))
 
     def written(self, change: Change) -> None:
         """Note that the file has a change."""
@@ -95,5 +95,3 @@ class Filing:
             return None
         end, marks, cursors = books
         return Change(end, marks, cursors, outcomes, held, cut, synced)
-
-

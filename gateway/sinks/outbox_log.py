@@ -106,8 +106,10 @@ class OutboxLog:
         """Give a sink its next entries, from memory: one at least where any waits, else up to both limits."""
         return self._give(sink, self.tail.take(self.cursors[sink].seq, max_points, max_bytes))
 
-    def take_found(self, sink: str, found: Found) -> list[tuple[int, Entry]]:
-        """Give a sink what the file has; pass over what cannot be read.
+    def take_found(
+        self, sink: str, found: Found, max_points: int, max_bytes: int
+    ) -> list[tuple[int, Entry]]:
+        """Give a sink what the file has, and what follows in memory; pass over what cannot be read.
 
         Nothing where its cursor was moved meanwhile past what was found, or is moved past a gap now.
         """
@@ -115,7 +117,10 @@ class OutboxLog:
         if found.gap is not None and found.after == cursor.seq:
             self.damaged.append((sink, cursor.seq + 1, found.gap.seq))
             self._drop(cursor, found.gap, {found.gap.seq: found.gap.points - cursor.points})
-        return self._give(sink, [held for held in found.taken if held[0].seq > cursor.seq])
+        taken = [held for held in found.taken if held[0].seq > cursor.seq]
+        if taken:
+            taken = self.tail.take(cursor.seq, max_points, max_bytes, first=taken)
+        return self._give(sink, taken)
 
     def advance(self, sink: str, through: int, *, refused: int, superseded: int) -> None:
         """Move a sink's cursor past `through`; its points are stored, but for those refused or superseded.
@@ -144,6 +149,13 @@ class OutboxLog:
             del hand.given[answered]
             hand.passed.pop(answered, None)
         self.tail.let_go(self.floor)
+
+    def leave_to_file(self, through: int) -> None:
+        """Let memory go of entries up to there, which the file has."""
+        for sink, cursor in self.cursors.items():
+            if cursor.seq < through and (held := self.tail.get(cursor.seq + 1)):
+                self._oldest_ns[sink] = held[1].oldest_ns
+        self.tail.let_go(through)
 
     @property
     def over_limit(self) -> list[str]:

@@ -59,9 +59,7 @@ def insert_entries(connection: sqlite3.Connection, held: Iterable[Held]) -> None
     connection.executemany("INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
 
 
-def read_entries(
-    connection: sqlite3.Connection, after: int, max_points: int, max_bytes: int
-) -> list[Held]:
+def read_entries(connection: sqlite3.Connection, after: int, max_points: int, max_bytes: int) -> list[Held]:
     """Return the sound entries right behind `after`, one at least, up to the limits or the first bad one."""
     taken: list[Held] = []
     points, size = 0, 0
