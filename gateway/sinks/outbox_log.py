@@ -106,9 +106,7 @@ class OutboxLog:
         """Give a sink its next entries, from memory: one at least where any waits, else up to both limits."""
         return self._give(sink, self.tail.take(self.cursors[sink].seq, max_points, max_bytes))
 
-    def take_found(
-        self, sink: str, found: Found, max_points: int, max_bytes: int
-    ) -> list[tuple[int, Entry]]:
+    def take_found(self, sink: str, found: Found, max_points: int, max_bytes: int) -> list[tuple[int, Entry]]:
         """Give a sink what the file has, and what follows in memory; pass over what cannot be read.
 
         Nothing where its cursor was moved meanwhile past what was found, or is moved past a gap now.

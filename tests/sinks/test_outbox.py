@@ -169,6 +169,23 @@ async def test_a_cancelled_append_still_wakes(outbox: Outbox) -> None:
     assert outbox.end == 1
 
 
+async def test_a_cancelled_settle_is_finished_all_the_same(tmp_path: Path) -> None:
+    """What is under way is written once; whoever comes next waits for it."""
+    path = tmp_path / "outbox.db"
+    outbox = await Outbox.open(path, max_bytes=MANY)
+    await outbox.register("influx", "hold")
+    await outbox.append([entry(1), entry(2)])
+    given_up = asyncio.create_task(outbox.settle())
+    await asyncio.sleep(0)
+    assert outbox._writing is not None
+    given_up.cancel()
+    await outbox.append([entry(3)])
+    assert (await outbox.settle()).end == 3
+    assert given_up.cancelled()
+    assert [seq for seq, _ in rows(crashed(path))] == [1, 2, 3]
+    await outbox.close()
+
+
 async def test_a_hold_sink_fills_the_outbox(outbox: Outbox) -> None:
     """Nothing is dropped; who waits for room goes on once the sink has caught up."""
     await outbox.append([entry(n) for n in range(9)])

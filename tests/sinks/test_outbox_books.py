@@ -300,7 +300,9 @@ STEPS = st.lists(
 )
 
 
-@settings(max_examples=40, deadline=None, phases=PHASES, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=40, deadline=None, phases=PHASES, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(steps=STEPS)
 def test_the_books_balance_whatever_happens(tmp_path: Path, steps: list[tuple[str, int, int]]) -> None:
     """Sends, refusals, drops, spills, checkpoints and crashes in any order: equal to the model."""
