@@ -23,7 +23,6 @@ A failed write or sync is fatal (StateError): nothing is tried again; the restar
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
@@ -32,7 +31,7 @@ from gateway.errors import StateError
 from gateway.sinks.outbox_file import OutboxFile
 from gateway.sinks.outbox_filing import Filing
 from gateway.sinks.outbox_log import OutboxLog
-from gateway.sinks.outbox_model import Entry, Policy, Recovered
+from gateway.sinks.outbox_model import Depth, Entry, Policy, Recovered, Settled, SinkTotals
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -40,7 +39,7 @@ if TYPE_CHECKING:
 
     from gateway.sinks.outbox_model import Change, Loaded, Mark
 
-__all__ = ["Depth", "Entry", "Outbox", "Policy", "Recovered", "SinkTotals"]
+__all__ = ["Depth", "Entry", "Outbox", "Policy", "Recovered", "Settled", "SinkTotals"]
 
 MEMORY_BYTES = 32 << 20
 """What waiting entries may cost in memory: seconds of the fullest river, so that a database which answers
@@ -50,41 +49,6 @@ NOTE_S = 0.5
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class Depth:
-    """What waits for a sink. `oldest_ns`: receive time of the oldest uplink in it, ns UTC; None if empty."""
-
-    points: int
-    bytes: int
-    entries: int
-    oldest_ns: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class SinkTotals:
-    """What became of points, since the sink was registered.
-
-    made = stored + waiting + refused + dropped + superseded. `replayed` stands outside: points sent
-    before a crash, as far as the file knows, and made again after it.
-    """
-
-    made: int
-    stored: int
-    waiting: int
-    refused: int
-    dropped: int
-    superseded: int
-    replayed: int
-
-
-@dataclass(frozen=True, slots=True)
-class Settled:
-    """A place that can be recovered to: the log's end, and the last entry that each sink has answered for."""
-
-    end: int
-    cursors: Mapping[str, int]
 
 
 class Outbox:

@@ -108,6 +108,41 @@ class Recovered:
 
 
 @dataclass(frozen=True, slots=True)
+class Depth:
+    """What waits for a sink. `oldest_ns`: receive time of the oldest uplink in it, ns UTC; None if empty."""
+
+    points: int
+    bytes: int
+    entries: int
+    oldest_ns: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class SinkTotals:
+    """What became of points, since the sink was registered.
+
+    made = stored + waiting + refused + dropped + superseded. `replayed` stands outside: points sent
+    before a crash, as far as the file knows, and made again after it.
+    """
+
+    made: int
+    stored: int
+    waiting: int
+    refused: int
+    dropped: int
+    superseded: int
+    replayed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """A place that can be recovered to: the log's end, and the last entry that each sink has answered for."""
+
+    end: int
+    cursors: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
 class Loaded:
     """What a file holds, but for its entries. `rows_through`: its last entry, 0 where it has none.
 

@@ -5,31 +5,22 @@ from __future__ import annotations
 import asyncio
 import copy
 import shutil
-from dataclasses import astuple, dataclass, field
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from gateway.sinks.outbox import Entry, Outbox, SinkTotals
+from tests.sinks.outboxes import MANY, balanced, entry
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-MANY = 10**9
 MAX_BYTES = 500
 MEMORY_BYTES = 2_000
 """Four entries of a hundred bytes; a run may have more of them in hand."""
-
-
-def entry(number: int, count: int, size: int) -> Entry:
-    return Entry(b"%d" % (number % 10) * size, count, number)
-
-
-def balanced(totals: SinkTotals) -> bool:
-    made, *parts, _ = astuple(totals)
-    return made == sum(parts) and min(parts) >= 0
 
 
 @dataclass
@@ -143,7 +134,7 @@ class Run:
 
     async def append(self, a: int, b: int) -> None:
         """Append a few entries of a few points each."""
-        entries = [entry(self.model.end + n + a, count=(a + n) % 4, size=100) for n in range(b % 4 + 1)]
+        entries = [entry(self.model.end + n + a, count=(a + n) % 4) for n in range(b % 4 + 1)]
         assert await self.outbox.append(entries) == self.model.end + len(entries)
         for new in entries:
             self.model.end += 1
