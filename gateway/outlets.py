@@ -51,7 +51,7 @@ class LogOutlet:
         self.once = once
 
     async def take(self, product: Product) -> None:
-        """Encode and append: raw points first, then windows."""
+        """Encode and append: raw points first, then windows. They are durable at the next `settle`."""
         entries = list(
             self._entries(product.raw + (product.settled if self.once else product.windows), product)
         )
@@ -73,9 +73,10 @@ class LogOutlet:
         """Wait while a `hold` sink's outbox is full."""
         await self.outbox.room()
 
-    def mark(self) -> dict[str, Any]:
-        """The log's end and its cursors."""
-        return {"end": self.outbox.end, "cursors": dict(self.outbox.cursors())}
+    async def settle(self) -> dict[str, Any]:
+        """Make what waits durable; the log's end and its cursors."""
+        settled = await self.outbox.settle()
+        return {"end": settled.end, "cursors": dict(settled.cursors)}
 
     async def recover(self, mark: dict[str, Any]) -> None:
         """Cut the log back to the checkpoint's end."""
@@ -83,7 +84,7 @@ class LogOutlet:
 
     async def checkpointed(self, mark: dict[str, Any]) -> None:
         """Let go what only an older checkpoint needed."""
-        await self.outbox.checkpointed(mark["end"])
+        self.outbox.checkpointed(mark["end"])
 
 
 class QuarantineOutlet:
@@ -125,8 +126,8 @@ class QuarantineOutlet:
     async def room(self) -> None:
         """There is always room."""
 
-    def mark(self) -> dict[str, Any]:
-        """Nothing: rows are keyed by their place in the journal."""
+    async def settle(self) -> dict[str, Any]:
+        """Nothing: rows are durable already, and keyed by their place in the journal."""
         return {}
 
     async def recover(self, mark: dict[str, Any]) -> None:

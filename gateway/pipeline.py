@@ -55,11 +55,11 @@ class Outlet(Protocol):
         ...
 
     async def take(self, product: Product) -> None:
-        """Make durable what concerns this outlet, full or not."""
+        """Take what concerns this outlet, full or not."""
         ...
 
-    def mark(self) -> dict[str, Any]:
-        """Return what the checkpoint must remember of this outlet."""
+    async def settle(self) -> dict[str, Any]:
+        """Make durable all that was taken and is needed; return what the checkpoint must remember of it."""
         ...
 
     async def recover(self, mark: dict[str, Any]) -> None:
@@ -220,7 +220,7 @@ class River:
         await self._checkpoint()
 
     async def _pass(self, entries: Sequence[Entry], *, now_ns: int, caught_up: bool) -> None:
-        """Treat entries, close the windows whose time has come, and make durable what came of it."""
+        """Treat entries, close the windows whose time has come, and deliver what came of it."""
         batches: list[RawBatch] = []
         for entry in entries:
             if isinstance(entry.content, RawBatch):
@@ -240,7 +240,7 @@ class River:
         await self._deliver()
 
     async def _deliver(self) -> None:
-        """Make durable, in every outlet, what the treatment gave."""
+        """Give every outlet what the treatment gave."""
         product = self._treatment.take()
         if product:
             async with asyncio.TaskGroup() as delivering:
@@ -252,15 +252,16 @@ class River:
             await self._checkpoint()
 
     async def _checkpoint(self) -> None:
-        """Tie the state to the journal's position. What the outlets took is durable already."""
+        """Tie the state to the journal's position, once what the outlets took is durable."""
         treatment, before = self._treatment, self._saved
         self._checkpointed_ns = self._clock.monotonic_ns()
+        marks = await self._settle()
         changes = treatment.aggregator.dirty()
         now = saving.Cut(
             position=self.position,
             connection=self.connection,
             filters=tuple(self.filters),
-            marks={outlet.name: outlet.mark() for outlet in self._outlets},
+            marks=marks,
         )
         if now == before and not changes.cells:
             return
@@ -278,6 +279,12 @@ class River:
         for outlet in self._outlets:
             await outlet.checkpointed(now.marks[outlet.name])
         await self._journal.trim(min(now.position, self._keep_after()) + 1)
+
+    async def _settle(self) -> dict[str, dict[str, Any]]:
+        """Settle all outlets; return their marks by name."""
+        async with asyncio.TaskGroup() as settling:
+            tasks = {o.name: settling.create_task(o.settle(), name=f"settle {o.name}") for o in self._outlets}
+        return {name: task.result() for name, task in tasks.items()}
 
     def _count(self, uplinks: int) -> None:
         """Write uplinks into the first book: the journal has them, decoding has not."""

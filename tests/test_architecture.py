@@ -32,7 +32,14 @@ ADAPTERS = {
 }
 """A third-party client, and where alone it may be imported: one adapter, which may be of several files."""
 
-SQLITE = {"durable.py", "journal/", "sinks/outbox_log.py", "sinks/outbox_rows.py", "quarantine/", "registry/"}
+SQLITE = {
+    "durable.py",
+    "journal/",
+    "sinks/outbox_file.py",
+    "sinks/outbox_rows.py",
+    "quarantine/",
+    "registry/",
+}
 """Where SQLite is spoken; everyone else asks these."""
 
 TERMINAL = {"typer", "rich", "click"}

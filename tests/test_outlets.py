@@ -95,12 +95,12 @@ async def test_a_mark_is_gone_back_to(outbox: Outbox) -> None:
     """What was appended behind it is cut off: the replay makes it again."""
     log = outlet(outbox, arrow)
     await log.take(PRODUCT)
-    mark = log.mark()
+    mark = await log.settle()
     await log.checkpointed(mark)
     await log.take(PRODUCT)
-    assert log.mark() != mark
+    assert await log.settle() != mark
     await log.recover(mark)
-    assert log.mark() == mark == {"end": 2, "cursors": {"sink": 0}}
+    assert await log.settle() == mark == {"end": 2, "cursors": {"sink": 0}}
 
 
 async def test_at_the_very_start_there_is_no_mark(outbox: Outbox) -> None:
@@ -136,7 +136,7 @@ async def test_refused_uplinks_are_kept_once(quarantine: QuarantineStore) -> Non
     row = Refused(4, 2, START_NS, b"t", b"{", Reason.NOT_JSON, "why", "lyon", "bin-1", "bin-level")
     for _ in range(2):
         await refuse.take(Product(refused=[row]))
-        await refuse.recover(refuse.mark())
+        await refuse.recover(await refuse.settle())
         await refuse.checkpointed({})
     await refuse.take(PRODUCT)
     (kept,) = await quarantine.list()

@@ -84,7 +84,7 @@ def crossed(crossing: Crossing) -> Any:
     calls = {"journal": ("append", "append_many", "trim")}
 
     def around(name: str, part: Any) -> Any:
-        return Crossed(part, crossing, *calls.get(name, ("take", "recover", "checkpointed")))
+        return Crossed(part, crossing, *calls.get(name, ("take", "settle", "recover", "checkpointed")))
 
     return around
 

@@ -1,11 +1,21 @@
-"""The durable log of encoded points in front of sinks that take the same bytes, with a cursor a sink.
+"""The log of encoded points in front of sinks that take the same bytes, with a cursor a sink.
 
-Delivery guarantees: `append` returns once the entries are synced; an entry stays until every sink's
-cursor lies past it and a checkpoint holds it. `advance` ties what became of points to the cursor in
-one synced transaction. A crash between a sink's answer and `advance` sends those entries again. A
-sink that is new begins at the log's end; a sink that is taken away (`unregister`) loses what waited.
-A `hold` sink whose waiting bytes reach the limit makes the outbox `full`: the caller then waits with
-`room`, and appends no more than it has in hand. A `drop-oldest` sink is passed over what is too old.
+What is durable when. Everything here is a function of the journal: after a crash the log is cut back to
+the last checkpoint's end, and the replay makes the rest again. So `append` and `advance` change memory
+alone, and no more than this is written:
+
+- `settle`, before a checkpoint is committed: all entries that still wait for a sink, the cursors and what
+  became of points, in one synced transaction. What it returns is for the checkpoint. It can be recovered
+  whatever happens next.
+- Where the entries in memory cost more than `MEMORY_BYTES` (a sink is slow or away): the oldest, not
+  synced; and entries that all sinks have answered for are never written at all.
+- Cursors and what became of points soon after they move, not synced; and all of it at `close`.
+
+A crash between a sink's answer and the cursor's way to the file sends those entries again. An entry stays
+until every sink's cursor lies past it. A sink that is new begins at the log's end; a sink that is taken
+away (`unregister`) loses what waited. A `hold` sink whose waiting bytes reach the limit makes the outbox
+`full`: the caller then waits with `room`, and appends no more than it has in hand. A `drop-oldest` sink is
+passed over what is too old.
 
 A failed write or sync is fatal (StateError): nothing is tried again; the restart replays.
 """
@@ -13,113 +23,128 @@ A failed write or sync is fatal (StateError): nothing is tried again; the restar
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from gateway import durable
 from gateway.errors import StateError
-from gateway.sinks.outbox_log import OutboxLog, Recovered, open_log
-from gateway.sinks.outbox_rows import Entry, Policy
+from gateway.sinks.outbox_file import OutboxFile
+from gateway.sinks.outbox_filing import Filing
+from gateway.sinks.outbox_log import OutboxLog
+from gateway.sinks.outbox_model import Depth, Entry, Policy, Recovered, Settled, SinkTotals
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-__all__ = ["Depth", "Entry", "Outbox", "Policy", "Recovered", "SinkTotals"]
+    from gateway.sinks.outbox_model import Change, Loaded, Mark
+
+__all__ = ["Depth", "Entry", "Outbox", "Policy", "Recovered", "Settled", "SinkTotals"]
+
+MEMORY_BYTES = 32 << 20
+"""What waiting entries may cost in memory: seconds of the fullest river, so that a database which answers
+within that time costs no disk; and when it does not, half of it goes to the file at once."""
+NOTE_S = 0.5
+"""After a cursor has moved, the file hears of it within this time: what a kill sends again is no more."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class Depth:
-    """What waits for a sink. `oldest_ns`: receive time of the oldest uplink in it, ns UTC; None if empty."""
-
-    points: int
-    bytes: int
-    entries: int
-    oldest_ns: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class SinkTotals:
-    """What became of points, since the sink was registered.
-
-    made = stored + waiting + refused + dropped + superseded. `replayed` stands outside: points sent
-    before a crash and made again after it.
-    """
-
-    made: int
-    stored: int
-    waiting: int
-    refused: int
-    dropped: int
-    superseded: int
-    replayed: int
-
-
 class Outbox:
-    """A log and those who wait for it. Figures are as last committed and cost no disk access.
+    """A log, its file, and those who wait for it. Figures cost no disk access.
 
-    Calls for a sink that is not registered raise KeyError. One task a sink calls `next`, `advance`
-    and `changed`.
+    The log is the event loop's; the file is the worker's, and hears of the log by values alone. So what
+    touches memory alone takes effect at once, with no thread between.
+
+    Calls for a sink that is not registered raise KeyError. One task calls `append`, `settle` and
+    `checkpointed`; one task a sink calls `next`, `advance` and `changed`.
     """
 
-    def __init__(self, log: OutboxLog, worker: durable.Worker) -> None:
+    def __init__(
+        self, file: OutboxFile, loaded: Loaded, worker: durable.Worker, *, max_bytes: int, memory_bytes: int
+    ) -> None:
         """Use `Outbox.open`."""
-        self._log = log
+        self._file = file
         self._worker = worker
+        self._log = OutboxLog(loaded, max_bytes)
+        self._filing = Filing(self._log, loaded, memory_bytes)
         self._news: dict[str, asyncio.Event] = {}
         self._room = asyncio.Event()
-        self._purging: asyncio.Future[None] | None = None
+        self._writing: asyncio.Future[None] | None = None
+        self._purging: asyncio.Future[int] | None = None
+        self._noting: asyncio.TimerHandle | None = None
         self._closing = False
         self._failed = ""
         self._refresh()
 
     @classmethod
-    async def open(cls, path: Path, *, max_bytes: int) -> Outbox:
+    async def open(cls, path: Path, *, max_bytes: int, memory_bytes: int = MEMORY_BYTES) -> Outbox:
         """Open a log's file, made where it does not exist. `max_bytes` bounds what waits for one sink.
 
-        Raises StateError: damaged, of another version, not accessible.
+        `memory_bytes` bounds what waiting entries cost in memory, beside those that a sink has in hand and
+        those that one `append` brings. Raises StateError: damaged, of another version, not accessible.
         """
         worker = durable.Worker("outbox")
         with durable.translated(StateError, f"the outbox {path} cannot be opened"):
             try:
-                log = await worker.run(open_log, path, max_bytes)
+                file, loaded = await worker.run(OutboxFile.open, path)
             except BaseException:
                 await worker.close(lambda: None)
                 raise
-        return cls(log, worker)
+        return cls(file, loaded, worker, max_bytes=max_bytes, memory_bytes=memory_bytes)
 
     async def register(self, sink: str, policy: str) -> None:
         """Give a sink a cursor: its own where it has one, else at the end. ValueError: no such policy."""
-        await self._run(self._log.register, sink, Policy(policy))
+        self._require_sound()
+        self._log.register(sink, Policy(policy))
+        await self._write(self._filing.rest)
 
     async def unregister(self, sink: str) -> None:
         """Forget a sink, its books, and what waits for it alone."""
-        await self._run(self._log.unregister, sink)
+        self._require_sound()
+        self._log.unregister(sink)
+        await self._write(self._filing.rest)
 
     async def append(self, entries: Sequence[Entry]) -> int:
-        """Return the log's end once the entries are durable, all or none. Raises StateError (fatal)."""
-        if not entries:
-            return self.end
-        return await self._run(self._log.append, tuple(entries))
+        """Put entries behind the end; return it, once memory holds no more than it may.
+
+        They can be sent at once, and are in the log even where this call is cancelled. Raises StateError.
+        """
+        self._require_sound()
+        if entries:
+            self._log.append(entries)
+            self._refresh()
+            await self._drop_oldest()
+            await self._relieve_memory()
+        return self.end
 
     async def next(self, sink: str, max_points: int, max_bytes: int) -> list[tuple[int, Entry]]:
         """Return the sink's next entries in order: at least one where any waits, else up to both limits.
 
         The same ones come again until `advance`. Entries that cannot be read are passed over, counted
-        as dropped and listed in `damaged`.
+        as dropped and listed in `damaged`. Raises StateError.
         """
-        return await self._run(self._log.next, sink, max_points, max_bytes)
+        self._require_sound()
+        log = self._log
+        while log.in_file(sink):
+            after, through = log.cursors[sink].seq, log.tail.start
+            found = await self._ask(self._file.read, after, through, max_points, max_bytes)
+            if taken := log.take_found(sink, found, max_points, max_bytes):
+                return taken
+            self._moved()
+        return log.take(sink, max_points, max_bytes)
 
     async def advance(self, sink: str, through: int, *, refused: int = 0, superseded: int = 0) -> None:
-        """Move a sink's cursor past entry `through`, durably, with what became of its points.
+        """Move a sink's cursor past entry `through`, with what became of its points.
 
         All points up to there are stored but for those refused (in quarantine) or superseded (skipped
-        since a newer writing waits). Raises ValueError where that is more than there are.
+        since a newer writing waits). Raises ValueError where that is more than there are, or where the
+        sink was not given that entry; StateError.
         """
-        await self._run(self._log.advance, sink, through, refused=refused, superseded=superseded)
+        self._require_sound()
+        self._log.advance(sink, through, refused=refused, superseded=superseded)
+        self._moved()
 
     async def changed(self, sink: str) -> None:
         """Return once something waits for the sink: at once where it does already."""
@@ -135,15 +160,27 @@ class Outbox:
         What stands beyond is made again by the replay; what had been sent of it moves from stored and
         refused to replayed. Raises StateError.
         """
-        return await self._run(self._log.recover, end, dict(cursors))
+        self._require_sound()
+        await self._write(self._filing.rest)
+        recovered = self._log.recover(end, cursors)
+        self._filing.recovered(recovered)
+        await self._write(self._filing.settle)
+        return recovered
 
-    async def checkpointed(self, end: int, oldest: int | None = None) -> None:
-        """Say that a durable checkpoint holds `end`: what lies behind it can be deleted once it is sent.
+    async def settle(self) -> Settled:
+        """Make the log's end durable, with all that waits: what a checkpoint may hold. Raises StateError."""
+        self._require_sound()
+        change = await self._write(self._filing.settle)
+        end, cursors = (change.end, change.cursors) if change else (self._log.end, self._log.cursors)
+        return Settled(end.seq, {sink: cursor.seq for sink, cursor in cursors.items()})
 
-        `oldest` is the end in the oldest copy of the state that is kept (`end` where not given):
-        recovery to a place from there on keeps exact books. Without this call nothing is ever deleted.
+    def checkpointed(self, end: int, oldest: int | None = None) -> None:
+        """Say that a durable checkpoint holds `end`, which was settled.
+
+        `oldest` is the end in the oldest copy of the state that is kept (`end` where not given): recovery
+        to a settled place from there on keeps exact books. ValueError: that end was not settled.
         """
-        await self._run(self._log.checkpoint, end, end if oldest is None else oldest)
+        self._log.checkpoint(end, end if oldest is None else oldest)
 
     @property
     def end(self) -> int:
@@ -172,7 +209,7 @@ class Outbox:
             points=end.points - cursor.points,
             bytes=end.bytes - cursor.bytes,
             entries=waiting,
-            oldest_ns=self._log.oldest_ns[sink] if waiting else None,
+            oldest_ns=self._log.oldest_ns(sink),
         )
 
     def totals(self, sink: str) -> SinkTotals:
@@ -189,43 +226,112 @@ class Outbox:
         )
 
     async def close(self) -> None:
-        """Finish what was asked for and close the file."""
+        """Write what waits, and close the file. Where a write has failed before, nothing is written."""
         self._closing = True
-        with durable.translated(StateError, "the outbox cannot be closed"):
-            await self._worker.close(self._log.close)
+        if self._noting is not None:
+            self._noting.cancel()
+        try:
+            if not self._failed:
+                await self._write(self._filing.rest)
+        finally:
+            with durable.translated(StateError, "the outbox cannot be closed"):
+                await self._worker.close(self._file.close)
 
-    async def _run(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run a call in the thread; whoever waits for its effect is woken, even if this task is cancelled."""
+    # What follows runs inside the methods above, in the event loop's thread.
+
+    def _require_sound(self) -> None:
         if self._failed:
             raise StateError(self._failed)
-        work = self._worker.submit(call, *args, **kwargs)
-        work.add_done_callback(lambda _: self._refresh())
-        try:
+
+    async def _drop_oldest(self) -> None:
+        """Pass `drop-oldest` sinks over what is more than the log may hold for them."""
+        log = self._log
+        for sink in log.over_limit:
+            places: Sequence[tuple[Mark, int]] = ()
+            next_ns = None
+            if log.in_file(sink):
+                after = log.cursors[sink].seq
+                places, next_ns = await self._ask(self._file.places, after, log.enough_bytes)
+            log.drop_oldest(sink, places, next_ns)
+            self._moved()
+
+    async def _relieve_memory(self) -> None:
+        """Where memory holds too much, let the oldest entries go to the file."""
+        if self._filing.crowded:
+            await self._write(self._filing.spill)
+            self._filing.relieve()
+
+    def _moved(self) -> None:
+        """After a cursor has moved: wake whom it concerns, and tell the file soon."""
+        self._refresh()
+        if self._noting is None and not self._closing:
+            self._noting = asyncio.get_running_loop().call_later(NOTE_S, self._note)
+
+    def _note(self) -> None:
+        """Tell the file where the cursors are; a write that is under way has most of it: then later."""
+        self._noting = None
+        if self._writing is not None:
+            self._moved()
+        elif not self._failed and (change := self._filing.books()) is not None:
+            self._submit(change)
+
+    async def _write(self, make: Callable[[], Change | None]) -> Change | None:
+        """Let the file have a change, after the one under way; whole, even if this task is cancelled."""
+        while self._writing is not None:
+            await asyncio.wait((self._writing,))
+        self._require_sound()
+        change = make()
+        if change is not None:
             with durable.translated(StateError, "the outbox cannot be written"):
-                return await asyncio.shield(work)
+                await asyncio.shield(self._submit(change))
+        self._refresh()
+        return change
+
+    def _submit(self, change: Change) -> asyncio.Future[None]:
+        self._writing = work = self._worker.submit(self._file.write, change)
+        work.add_done_callback(partial(self._written, change))
+        return work
+
+    def _written(self, change: Change, work: asyncio.Future[None]) -> None:
+        self._writing = None
+        if not self._has_failed(work):
+            self._filing.written(change)
+            self._refresh()
+
+    async def _ask(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Ask the file something. What this task wants to know nobody else waits for: it may be cancelled."""
+        try:
+            with durable.translated(StateError, "the outbox cannot be read"):
+                return await self._worker.run(call, *args, **kwargs)
         except StateError as failure:
             self._failed = str(failure)
             raise
 
     def _refresh(self) -> None:
         """Wake those for whom there is something, or room; delete what nobody needs, when there is time."""
-        for sink, cursor in list(self._log.cursors.items()):
+        for sink, cursor in self._log.cursors.items():
             _set(self._news.setdefault(sink, asyncio.Event()), on=cursor.seq < self._log.end.seq)
         _set(self._room, on=not self._log.full)
-        idle = self._purging is None or self._purging.done()
-        if idle and self._log.purgeable and not self._closing and not self._failed:
-            self._purging = self._worker.submit(self._log.purge)
+        through = self._filing.purgeable
+        if through and self._purging is None and not self._closing and not self._failed:
+            self._purging = self._worker.submit(self._file.purge, through)
             self._purging.add_done_callback(self._purged)
 
-    def _purged(self, purge: asyncio.Future[None]) -> None:
+    def _purged(self, purge: asyncio.Future[int]) -> None:
         """Go on purging: each piece queues behind the calls that came meanwhile."""
-        if purge.cancelled():
-            return
-        failure = purge.exception()
+        self._purging = None
+        if not self._has_failed(purge):
+            self._filing.purged(purge.result())
+            self._refresh()
+
+    def _has_failed(self, work: asyncio.Future[T]) -> bool:
+        """Note a failure: nothing is tried again."""
+        if work.cancelled():
+            return True
+        failure = work.exception()
         if failure is not None:
-            self._failed = f"the outbox cannot be written: {failure}"
-            return
-        self._refresh()
+            self._failed = self._failed or f"the outbox cannot be written: {failure}"
+        return failure is not None
 
 
 def _set(event: asyncio.Event, *, on: bool) -> None:

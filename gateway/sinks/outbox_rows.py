@@ -1,23 +1,24 @@
 """What an outbox file holds: its rows, their checksums, and how they are read and written. Synchronous.
 
-Entries carry how many points and bytes were made up to and with them, so that every sum is a
-difference of two numbers. Functions raise sqlite3.Error where the machine is at fault.
+Functions raise sqlite3.Error where the machine is at fault.
 """
 
 from __future__ import annotations
 
 import contextlib
 import sqlite3
-from dataclasses import astuple, dataclass
-from enum import StrEnum
+from dataclasses import astuple
 from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
 from gateway import durable
 from gateway.errors import StateError
+from gateway.sinks.outbox_model import Cursor, Entry, Mark, Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator
+
+    from gateway.sinks.outbox_model import Held
 
 FORMAT = durable.Format(
     application_id=0x45434F42,  # "ECOB"
@@ -38,7 +39,7 @@ FORMAT = durable.Format(
     " dropped INTEGER NOT NULL, superseded INTEGER NOT NULL, PRIMARY KEY (sink, seq)) WITHOUT ROWID",
 )
 END = "end"
-"""The mark of the log's end; the other marks are checkpoints, named by their sequence number."""
+"""The mark of the log's end; the other marks are named by their sequence number."""
 DAMAGE_HINT = (
     "move the file away: what waits in it is then made again by the replay of an older state, or is lost"
 )
@@ -49,75 +50,18 @@ _ENTRIES = (
 )
 
 
-class Policy(StrEnum):
-    """What happens when a sink's waiting bytes are over the log's limit."""
-
-    HOLD = "hold"
-    """The river stops until the sink is back; nothing is dropped."""
-    DROP_OLDEST = "drop-oldest"
-    """The oldest entries are passed over and counted as dropped."""
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """Encoded points. `oldest_ns` is the receive time of the oldest uplink in them, ns UTC."""
-
-    body: bytes
-    count: int
-    oldest_ns: int
-
-
-@dataclass(frozen=True, slots=True)
-class Mark:
-    """A place in the log: all entries up to `seq`, with the points and bytes ever made up to there."""
-
-    seq: int = 0
-    points: int = 0
-    bytes: int = 0
-
-    def add(self, entry: Entry) -> Mark:
-        """Return the place behind one more entry."""
-        return Mark(self.seq + 1, self.points + entry.count, self.bytes + len(entry.body))
-
-
-@dataclass(frozen=True, slots=True)
-class Cursor:
-    """How far a sink has come, and what became of its points; `base`: points made before it was there."""
-
-    sink: str
-    policy: str
-    seq: int
-    points: int
-    bytes: int
-    base: int
-    refused: int = 0
-    dropped: int = 0
-    superseded: int = 0
-    replayed: int = 0
-
-    @property
-    def stored(self) -> int:
-        """What lies behind the cursor and was neither refused nor dropped nor superseded."""
-        return self.points - self.base - self.refused - self.dropped - self.superseded
-
-
-def insert_entries(connection: sqlite3.Connection, end: Mark, entries: Iterable[Entry]) -> Mark:
-    """Write entries behind `end`; return the new end."""
+def insert_entries(connection: sqlite3.Connection, held: Iterable[Held]) -> None:
+    """Write entries, in a transaction under way."""
     rows = []
-    for entry in entries:
-        end = end.add(entry)
-        figures = (end.seq, entry.count, len(entry.body), entry.oldest_ns, end.points, end.bytes)
+    for mark, entry in held:
+        figures = (mark.seq, entry.count, len(entry.body), entry.oldest_ns, mark.points, mark.bytes)
         rows.append((*figures, checksum(figures, entry.body), entry.body))
     connection.executemany("INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
-    save_mark(connection, END, end)
-    return end
 
 
-def read_entries(
-    connection: sqlite3.Connection, after: int, max_points: int, max_bytes: int
-) -> list[tuple[Mark, Entry]]:
+def read_entries(connection: sqlite3.Connection, after: int, max_points: int, max_bytes: int) -> list[Held]:
     """Return the sound entries right behind `after`, one at least, up to the limits or the first bad one."""
-    taken: list[tuple[Mark, Entry]] = []
+    taken: list[Held] = []
     points, size = 0, 0
     with _damage_ends():
         for row in connection.execute(_ENTRIES, (after, -1)):
@@ -133,12 +77,23 @@ def read_entries(
     ]
 
 
-def first_sound(connection: sqlite3.Connection, after: int) -> tuple[Mark, Entry] | None:
+def first_sound(connection: sqlite3.Connection, after: int) -> Held | None:
     """Return the entry behind `after` where it can be read; None where not, or where there is none."""
     row = None
     with _damage_ends():
         row = connection.execute(_ENTRIES, (after, 1)).fetchone()
     return _entry(row) if row is not None and _is_sound(row) else None
+
+
+def places(connection: sqlite3.Connection, after: int, enough_bytes: int) -> list[tuple[Mark, int]]:
+    """Return the places behind `after`, with their points, to the first one with so many bytes."""
+    query = "SELECT seq, count, made_through, bytes_through FROM entries WHERE seq > ? ORDER BY seq"
+    found = []
+    for seq, count, points, size in connection.execute(query, (after,)):
+        found.append((Mark(seq, points, size), count))
+        if size >= enough_bytes:
+            break
+    return found
 
 
 def oldest_ns(connection: sqlite3.Connection, after: int) -> int | None:
@@ -150,15 +105,24 @@ def oldest_ns(connection: sqlite3.Connection, after: int) -> int | None:
     return row[0] if row is not None and isinstance(row[0], int) else None
 
 
+def last_row(connection: sqlite3.Connection) -> int:
+    """Return the last entry's sequence number; 0 where there is none."""
+    return int(connection.execute("SELECT coalesce(max(seq), 0) FROM entries").fetchone()[0])
+
+
 def load_marks(connection: sqlite3.Connection) -> dict[str, Mark]:
     """Return the marks in order of place. Raises StateError where one is damaged."""
     return {row[0]: Mark(*row[1:]) for row in _rows(connection, "SELECT * FROM marks ORDER BY seq")}
 
 
-def save_mark(connection: sqlite3.Connection, name: str, mark: Mark) -> None:
-    """Write a mark, in a transaction under way."""
-    row = (name, *astuple(mark))
-    connection.execute("INSERT OR REPLACE INTO marks VALUES (?, ?, ?, ?, ?)", (*row, checksum(row)))
+def save_marks(connection: sqlite3.Connection, end: Mark, marks: Iterable[Mark]) -> None:
+    """Put the log's end and the other marks in the place of those that are there, in a transaction."""
+    named = {END: end} | {str(mark.seq): mark for mark in marks}
+    rows = [(name, *astuple(mark)) for name, mark in named.items()]
+    connection.execute("DELETE FROM marks")
+    connection.executemany(
+        "INSERT INTO marks VALUES (?, ?, ?, ?, ?)", [(*row, checksum(row)) for row in rows]
+    )
 
 
 def load_cursors(connection: sqlite3.Connection) -> dict[str, Cursor]:
@@ -166,31 +130,30 @@ def load_cursors(connection: sqlite3.Connection) -> dict[str, Cursor]:
     return {row[0]: Cursor(*row) for row in _rows(connection, "SELECT * FROM cursors ORDER BY sink")}
 
 
-def save_cursor(connection: sqlite3.Connection, cursor: Cursor) -> None:
-    """Write a cursor, in a transaction under way."""
-    row = astuple(cursor)
-    query = "INSERT OR REPLACE INTO cursors VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-    connection.execute(query, (*row, checksum(row)))
-
-
-def add_outcomes(connection: sqlite3.Connection, sink: str, rows: Mapping[int, tuple[int, int, int]]) -> None:
-    """Add (refused, dropped, superseded) points to what is known of entries, in a transaction under way."""
+def save_cursors(connection: sqlite3.Connection, cursors: Iterable[Cursor]) -> None:
+    """Put cursors in the place of those that are there, in a transaction."""
+    rows = [astuple(cursor) for cursor in cursors]
+    connection.execute("DELETE FROM cursors")
     connection.executemany(
-        "INSERT INTO outcomes VALUES (?, ?, ?, ?, ?) ON CONFLICT (sink, seq) DO UPDATE SET"
-        " refused = refused + excluded.refused, dropped = dropped + excluded.dropped,"
-        " superseded = superseded + excluded.superseded",
-        [(sink, seq, *counts) for seq, counts in rows.items()],
+        "INSERT INTO cursors VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        [(*row, checksum(row)) for row in rows],
     )
 
 
-def outcomes_beyond(connection: sqlite3.Connection, sink: str, seq: int) -> tuple[int, int, int]:
-    """Return (refused, dropped, superseded) points of the entries behind `seq`."""
-    query = (
-        "SELECT coalesce(sum(refused), 0), coalesce(sum(dropped), 0), coalesce(sum(superseded), 0)"
-        " FROM outcomes WHERE sink = ? AND seq > ?"
+def load_outcomes(connection: sqlite3.Connection) -> dict[str, dict[int, Outcome]]:
+    """Return what became of points that were not stored, by sink and entry."""
+    found: dict[str, dict[int, Outcome]] = {}
+    for sink, seq, *counts in connection.execute("SELECT * FROM outcomes"):
+        found.setdefault(sink, {})[seq] = Outcome(*counts)
+    return found
+
+
+def save_outcomes(connection: sqlite3.Connection, outcomes: Iterable[tuple[str, int, Outcome]]) -> None:
+    """Write what became of entries, as it is now, in a transaction."""
+    connection.executemany(
+        "INSERT OR REPLACE INTO outcomes VALUES (?, ?, ?, ?, ?)",
+        [(sink, seq, *outcome) for sink, seq, outcome in outcomes],
     )
-    refused, dropped, superseded = connection.execute(query, (sink, seq)).fetchone()
-    return refused, dropped, superseded
 
 
 def checksum(figures: Iterable[object], body: bytes = b"") -> int:
@@ -209,7 +172,7 @@ def _is_sound(row: tuple[Any, ...]) -> bool:
     return isinstance(row[7], bytes) and row[6] == checksum(row[:6], row[7])
 
 
-def _entry(row: tuple[Any, ...]) -> tuple[Mark, Entry]:
+def _entry(row: tuple[Any, ...]) -> Held:
     return Mark(row[0], row[4], row[5]), Entry(row[7], row[1], row[3])
 
 

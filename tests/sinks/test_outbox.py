@@ -3,44 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-import random
-import shutil
 import sqlite3
-from dataclasses import astuple
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
-from gateway.errors import StateError
-from gateway.sinks.outbox import Depth, Entry, Outbox, SinkTotals
-from gateway.sinks.outbox_log import OutboxLog, open_log
-from tests.crash import killed_while_writing
+from gateway.sinks.outbox import MEMORY_BYTES, Depth, Outbox, SinkTotals
+from tests.sinks.outboxes import MANY, answer, balanced, checkpoint, entry
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-
-APPENDER = Path(__file__).with_name("outbox_appender.py")
-MANY = 10**9
+    from pathlib import Path
 
 
-def entry(number: int, count: int = 10, size: int = 100) -> Entry:
-    return Entry(b"%09d" % number * (size // 9) + b"." * (size % 9), count, number)
-
-
-@pytest.fixture
-async def outbox(tmp_path: Path) -> AsyncIterator[Outbox]:
-    opened = await Outbox.open(tmp_path / "outbox.db", max_bytes=1000)
+@pytest.fixture(params=[MEMORY_BYTES, 1000, 0], ids=["in memory", "partly spilled", "spilled"])
+async def outbox(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Outbox]:
+    """An outbox that must be the same wherever its entries are."""
+    opened = await Outbox.open(tmp_path / "outbox.db", max_bytes=1000, memory_bytes=request.param)
     await opened.register("influx", "hold")
     yield opened
     await opened.close()
-
-
-def balanced(totals: SinkTotals) -> bool:
-    made, *parts, _ = astuple(totals)
-    return made == sum(parts) and min(parts) >= 0
 
 
 async def test_entries_come_in_order_until_answered_for(outbox: Outbox) -> None:
@@ -51,7 +33,7 @@ async def test_entries_come_in_order_until_answered_for(outbox: Outbox) -> None:
     assert await outbox.next("influx", MANY, MANY) == first
     await outbox.advance("influx", 2)
     assert await outbox.next("influx", MANY, MANY) == [(3, entry(3))]
-    await outbox.advance("influx", 3)
+    await answer(outbox, "influx", 3)
     assert await outbox.next("influx", MANY, MANY) == []
 
 
@@ -67,7 +49,7 @@ async def test_each_sink_has_its_own_cursor(outbox: Outbox) -> None:
     """A slow sink never holds another; what became of points is counted by sink."""
     await outbox.register("store", "hold")
     await outbox.append([entry(1), entry(2)])
-    await outbox.advance("influx", 2, refused=3, superseded=4)
+    await answer(outbox, "influx", 2, refused=3, superseded=4)
     assert outbox.cursors() == {"influx": 2, "store": 0}
     assert outbox.totals("influx") == SinkTotals(20, 13, 0, 3, 0, 4, 0)
     assert outbox.totals("store") == SinkTotals(20, 0, 20, 0, 0, 0, 0)
@@ -78,7 +60,7 @@ async def test_depth_tells_what_waits(outbox: Outbox) -> None:
     assert outbox.depth("influx") == Depth(0, 0, 0, None)
     await outbox.append([entry(n, count=n, size=100) for n in (7, 8, 9)])
     assert outbox.depth("influx") == Depth(24, 300, 3, 7)
-    await outbox.advance("influx", 1)
+    await answer(outbox, "influx", 1)
     assert outbox.depth("influx") == Depth(17, 200, 2, 8)
 
 
@@ -86,9 +68,9 @@ async def test_more_refused_than_there_is_is_a_bug(outbox: Outbox) -> None:
     """The books would not balance: it is refused, and nothing moves."""
     await outbox.append([entry(1)])
     with pytest.raises(ValueError, match="more points refused"):
-        await outbox.advance("influx", 1, refused=11)
+        await answer(outbox, "influx", 1, refused=11)
     with pytest.raises(ValueError, match="no entry 2"):
-        await outbox.advance("influx", 2)
+        await answer(outbox, "influx", 2)
     assert outbox.cursors() == {"influx": 0}
 
 
@@ -127,7 +109,7 @@ async def test_changed_wakes_when_something_waits(outbox: Outbox) -> None:
     await outbox.append([entry(1)])
     await asyncio.wait_for(woken, 5)
     await asyncio.wait_for(outbox.changed("influx"), 5)
-    await outbox.advance("influx", 1)
+    await answer(outbox, "influx", 1)
     asleep = asyncio.create_task(outbox.changed("influx"))
     await asyncio.sleep(0)
     assert not asleep.done()
@@ -153,7 +135,7 @@ async def test_a_hold_sink_fills_the_outbox(outbox: Outbox) -> None:
     room = asyncio.create_task(outbox.room())
     await asyncio.sleep(0)
     assert not room.done()
-    await outbox.advance("influx", 1)
+    await answer(outbox, "influx", 1)
     await asyncio.wait_for(room, 5)
     assert outbox.totals("influx").dropped == 0
 
@@ -187,10 +169,10 @@ async def test_recovery_cuts_back_and_counts_what_was_sent(outbox: Outbox) -> No
     """Points sent beyond the checkpoint leave the sum and stand in `replayed`."""
     await outbox.register("slow", "hold")
     await outbox.append([entry(1), entry(2)])
-    await outbox.advance("influx", 2, refused=1)
-    await outbox.checkpointed(2)
+    await answer(outbox, "influx", 2, refused=1)
+    await checkpoint(outbox)
     await outbox.append([entry(3), entry(4)])
-    await outbox.advance("influx", 4, refused=7)
+    await answer(outbox, "influx", 4, refused=7)
     recovered = await outbox.recover(2, {"influx": 2, "slow": 0})
     assert (recovered.end, recovered.lost, dict(recovered.replayed)) == (2, 0, {"influx": 20})
     assert outbox.totals("influx") == SinkTotals(20, 19, 0, 1, 0, 0, 20)
@@ -203,8 +185,8 @@ async def test_recovery_to_an_older_copy_keeps_exact_books(outbox: Outbox) -> No
     """Checkpoints back to the oldest copy that is kept are remembered."""
     for number in range(1, 5):
         await outbox.append([entry(number)])
-        await outbox.advance("influx", number, refused=number)
-        await outbox.checkpointed(number, oldest=1)
+        await answer(outbox, "influx", number, refused=number)
+        await checkpoint(outbox, oldest=1)
     recovered = await outbox.recover(2, {})
     assert (recovered.end, dict(recovered.replayed)) == (2, {"influx": 20})
     assert outbox.totals("influx") == SinkTotals(20, 17, 0, 3, 0, 0, 20)
@@ -214,7 +196,7 @@ async def test_recovery_to_a_forgotten_place_loses_nothing(outbox: Outbox) -> No
     """The log is cut at the first place that it knows; the replay makes the rest again."""
     for number in range(1, 5):
         await outbox.append([entry(number)])
-        await outbox.checkpointed(number)
+        await checkpoint(outbox)
     recovered = await outbox.recover(0, {})
     assert (recovered.end, dict(recovered.replayed)) == (4, {})
     assert outbox.totals("influx") == SinkTotals(40, 0, 40, 0, 0, 0, 0)
@@ -227,146 +209,30 @@ async def test_a_log_behind_the_checkpoint_gives_no_number_twice(outbox: Outbox)
     assert (recovered.end, recovered.lost, dict(recovered.resent)) == (5, 3, {"influx": 1})
     assert await outbox.append([entry(6)]) == 6
     handed = await outbox.next("influx", MANY, MANY)
-    await outbox.advance("influx", handed[-1][0])
+    await answer(outbox, "influx", handed[-1][0])
     assert await outbox.next("influx", MANY, MANY) == [(6, entry(6))]
     assert balanced(outbox.totals("influx"))
 
 
-async def test_a_checkpoint_beyond_the_end_is_a_bug(outbox: Outbox) -> None:
-    """Nobody can have checkpointed what is not there."""
-    with pytest.raises(ValueError, match="does not know"):
-        await outbox.checkpointed(1)
-
-
-async def test_what_everyone_has_and_the_checkpoint_holds_is_deleted(tmp_path: Path) -> None:
-    """And nothing else; the file gives room back."""
-    outbox = await Outbox.open(tmp_path / "outbox.db", max_bytes=MANY)
-    await outbox.register("a", "hold")
-    await outbox.register("b", "hold")
-    await outbox.append([entry(n) for n in range(300)])
-    await outbox.advance("a", 300)
-    await outbox.advance("b", 200)
-    await outbox.checkpointed(150)
-    await outbox.close()
-    assert held(tmp_path / "outbox.db")[0] > 1  # some was deleted while closing
-    outbox = await Outbox.open(tmp_path / "outbox.db", max_bytes=MANY)
-    while outbox._purging is not None and not outbox._purging.done():
-        await asyncio.wait((outbox._purging,))
-    await outbox.close()
-    assert held(tmp_path / "outbox.db") == (151, 300)
-
-
-def held(path: Path) -> tuple[int, int]:
-    connection = sqlite3.connect(path)
-    first, last = connection.execute("SELECT min(seq), max(seq) FROM entries").fetchone()
-    connection.close()
-    return first, last
-
-
-async def test_a_file_of_another_kind_is_refused(tmp_path: Path) -> None:
-    """Neither overwritten nor guessed at."""
-    for name, content in (("a.db", b"no database" * 1000), ("b.db", b"")):
-        (tmp_path / name).write_bytes(content)
-        with pytest.raises(StateError) as refused:
-            await Outbox.open(tmp_path / name, max_bytes=1)
-        assert refused.value.hint
+async def test_a_checkpoint_of_what_was_not_settled_is_a_bug(outbox: Outbox) -> None:
+    """Nobody can have checkpointed what is not there, or what no crash would leave."""
+    await outbox.append([entry(1)])
+    for end in (1, 2):
+        with pytest.raises(ValueError, match="does not know"):
+            outbox.checkpointed(end)
 
 
 async def test_a_damaged_entry_is_passed_over_and_counted(outbox: Outbox, tmp_path: Path) -> None:
     """It is never sent; the others are, and the books balance."""
+    outbox._filing._memory_bytes = 0
     await outbox.append([entry(n) for n in range(1, 6)])
     other = sqlite3.connect(tmp_path / "outbox.db")
     other.execute("UPDATE entries SET body = ? WHERE seq IN (1, 4)", (b"altered",))
     other.commit()
     other.close()
     assert await outbox.next("influx", MANY, MANY) == [(2, entry(2)), (3, entry(3))]
-    await outbox.advance("influx", 3)
+    await answer(outbox, "influx", 3)
     assert await outbox.next("influx", MANY, MANY) == [(5, entry(5))]
-    await outbox.advance("influx", 5)
+    await answer(outbox, "influx", 5)
     assert outbox.totals("influx") == SinkTotals(50, 30, 0, 0, 20, 0, 0)
     assert outbox.damaged == (("influx", 1, 1), ("influx", 4, 4))
-
-
-@pytest.mark.parametrize("seed", [1, 2])
-async def test_killing_the_process_loses_nothing_that_was_durable(tmp_path: Path, seed: int) -> None:
-    """Five kills in a row: appended entries are there, cursors stay where they were said to be."""
-    rng = random.Random(seed)
-    path = tmp_path / "outbox.db"
-    for run in range(5):
-        durable = {"append": 0, "checkpoint": 0, "fast": 0, "slow": 0}
-        bodies = {}
-        for line in killed_while_writing(APPENDER, str(path), str(run), rng=rng):
-            what, number, text = line.split()
-            durable[what] = int(number)
-            bodies[int(number)] = text.encode() * 100
-        outbox = await Outbox.open(path, max_bytes=MANY)
-        assert outbox.end >= durable["append"]
-        assert all(outbox.cursors()[sink] >= durable[sink] for sink in ("fast", "slow"))
-        found = dict(await outbox.next("slow", MANY, MANY))
-        slow = outbox.cursors()["slow"]
-        assert sorted(found) == list(range(slow + 1, outbox.end + 1))
-        for seq, body in bodies.items():
-            if seq > max(slow, durable["slow"]) and body[:1].isdigit():
-                assert found[seq].body == body
-        before = outbox.totals("fast")
-        recovered = await outbox.recover(durable["checkpoint"] or outbox.end, {})
-        for sink in ("fast", "slow"):
-            assert balanced(outbox.totals(sink))
-        assert outbox.totals("fast").replayed == before.replayed + recovered.replayed.get("fast", 0)
-        assert outbox.damaged == ()
-        await outbox.close()
-
-
-def flipped(path: Path, at: int, with_bytes: bytes) -> None:
-    with path.open("r+b") as file:
-        file.seek(at)
-        file.write(with_bytes)
-
-
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(data=st.data())
-def test_no_flip_is_sent(tmp_path: Path, data: st.DataObject) -> None:
-    """Whatever is overwritten: the log is refused, or gives what was written, or passes it over."""
-    path = tmp_path / "flip" / "outbox.db"
-    shutil.rmtree(path.parent, ignore_errors=True)
-    log = open_log(path, MANY)
-    log.register("sink", "hold")
-    log.append([entry(n, size=1000) for n in range(1, 61)])
-    log.close()
-    size = path.stat().st_size
-    page = data.draw(st.integers(0, size // 8192 - 1)) * 8192
-    at = data.draw(st.integers(page, page + 120) | st.integers(0, size - 1))
-    flipped(path, at, data.draw(st.binary(min_size=1, max_size=64)))
-    log = opened_or_none(path)
-    if log is None:
-        return
-    try:
-        drained(log)
-    except sqlite3.DatabaseError:
-        pass  # refused
-    finally:
-        log.close()
-
-
-def opened_or_none(path: Path) -> OutboxLog | None:
-    try:
-        return open_log(path, MANY)
-    except (StateError, sqlite3.DatabaseError):
-        return None
-
-
-def drained(log: OutboxLog) -> None:
-    got: dict[int, Any] = {}
-    if "sink" not in log.cursors:
-        return
-    while log.cursors["sink"].seq < log.end.seq:
-        before = log.cursors["sink"].seq
-        handed = log.next("sink", MANY, 20_000)
-        got.update(handed)
-        if handed:
-            log.advance("sink", handed[-1][0], refused=0, superseded=0)
-        assert log.cursors["sink"].seq > before
-    assert all(found == entry(seq, size=1000) for seq, found in got.items())
-    aside = {seq for _, first, last in log.damaged for seq in range(first, last + 1)}
-    assert set(got) | aside == set(range(1, 61))
-    assert log.cursors["sink"].stored + log.cursors["sink"].dropped == 600
