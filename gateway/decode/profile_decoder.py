@@ -113,38 +113,26 @@ class ProfileDecoder:
 
     def begin(self, uplinks: Uplinks, index: Int64, refusals: Refusals) -> Draft:
         """Parse the uplinks at `index` (int64[n], ascending) and find their event times."""
-        index = self._small(uplinks, index, refusals)
         payloads = uplinks.payloads
-        parsed = self._payload.parser.parse(
+        records, failures = self._payload.parse(
             payloads if len(index) == len(payloads) else [payloads[place] for place in index.tolist()]
         )
-        for failure in parsed.failures:
+        for failure in failures:
             refusals.refuse(int(index[failure.index]), failure.reason, failure.detail)
-        if parsed.failures:
-            index = np.delete(index, [failure.index for failure in parsed.failures])
+        if failures:
+            index = np.delete(index, [failure.index for failure in failures])
         codes = uplinks.codes[index]
-        times = self._times.read(parsed.objects, uplinks.receipt_ns(index), codes, self._parameters)
-        draft = Draft(
-            self, index, codes, parsed.objects, times.time, times.source, uplinks.received_ns[index]
-        )
+        times = self._times.read(records, uplinks.receipt_ns(index), codes, self._parameters)
+        draft = Draft(self, index, codes, records, times.time, times.source, uplinks.received_ns[index])
         kept = np.ones(len(index), dtype=np.bool_)
         for wrong in times.wrong:
             refusals.refuse_all(index[wrong.uplinks], wrong.reason, wrong.detail)
             kept &= ~wrong.uplinks
         return draft.select(kept)
 
-    def _small(self, uplinks: Uplinks, index: Int64, refusals: Refusals) -> Int64:
-        large = uplinks.sizes[index] > self.plan.max_payload
-        if not large.any():
-            return index
-        for place in index[large].tolist():
-            detail = f"{uplinks.sizes[place]} bytes; the profile's limit is {self.plan.max_payload}"
-            refusals.refuse(place, Reason.TOO_LARGE, detail)
-        return index[~large]
-
     def sequences(self, draft: Draft, places: Int64) -> list[Any]:
         """Return the uplinks' own numbers (None where absent) at some places of a draft."""
-        return self._payload.sequences([draft.objects[place] for place in places.tolist()])
+        return self._payload.sequences(draft.records, places)
 
     def finish(self, draft: Draft, refusals: Refusals, devices: Sequence[tuple[str, str]]) -> list[Readings]:
         """Return the readings of a draft's uplinks, a `Readings` for each group that has any."""
@@ -160,7 +148,7 @@ class ProfileDecoder:
 
     def _rows(self, draft: Draft, refusals: Refusals) -> list[_Rows]:
         """Read every group, and the history into its group."""
-        levels = Levels(draft.objects, self._payload.openings)
+        levels = Levels(draft.records, self._payload.openings)
 
         def parameter(name: str) -> Float64:
             return self._parameters.column(name, draft.codes, draft.time)
@@ -175,7 +163,7 @@ class ProfileDecoder:
             rows.append(_Rows(block, draft.time[block.uplink], draft.source[block.uplink]))
         if self._history:
             past = self._history.read(
-                draft.objects,
+                draft.records,
                 index=draft.index,
                 codes=draft.codes,
                 parameters=self._parameters,

@@ -19,15 +19,13 @@ class Uplinks:
     """n uplinks as columns; batches follow each other in the order given.
 
     `received_ns` int64[n] is the receive time of each one's record, `place` int64[n] its number in
-    that record, `sizes` int64[n] its payload's bytes, `headers` uint8[n] its frame's first byte,
-    `codes` int32[n] its route.
+    that record, `headers` uint8[n] its frame's first byte, `codes` int32[n] its route.
     """
 
     topics: list[bytes]
     payloads: list[bytes]
     received_ns: Int64
     place: Int64
-    sizes: Int64
     headers: UInt8
     codes: Int32
 
@@ -55,7 +53,6 @@ def lay_out(batches: Sequence[RawBatch], topics: list[bytes], codes: Int32) -> U
         payloads=payloads,
         received_ns=np.repeat(np.array([batch.received_ns for batch in batches], dtype=np.int64), lengths),
         place=np.concatenate([np.arange(length, dtype=np.int64) for length in lengths]),
-        sizes=np.fromiter(map(len, payloads), dtype=np.int64, count=len(payloads)),
         headers=np.concatenate([batch.headers for batch in batches]),
         codes=codes,
     )

@@ -6,14 +6,20 @@ their bytes into the same Structs.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from gateway.decode.formats.json_columns import compile_columns
 from gateway.decode.formats.json_payload import compile_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from typing import Any
 
-    from gateway.decode.formats.parsing import Parser
+    from gateway.decode.formats.parsing import ColumnParser, Parser
+    from gateway.decode.shape import Shape
 
 FORMATS: Mapping[str, Callable[[Any, int], Parser]] = {"json": compile_json}
 """A format's name → `compile(type, max_depth)`; `type` is what `decode.shape` made."""
+
+COLUMNS: Mapping[str, Callable[[Shape, int, int], ColumnParser | None]] = {"json": compile_columns}
+"""A format's name → `compile(shape, max_depth, max_payload)`: the fast way for the usual payloads, if any."""
