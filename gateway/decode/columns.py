@@ -128,11 +128,10 @@ def _label(value: Any) -> str:  # noqa: ANN401 - any scalar
 
 
 def _numbers(quantity: QuantityPlan, found: Scalars) -> tuple[Float64, list[Fault]]:
-    """Return the numbers, which the caller owns; where the field is shared, a text or truth can stand there."""
+    """Return the numbers as an own column; texts and truths, which a shared field can hold, are refused."""
     wrong = found.types > WHOLE
-    if not wrong.any():
-        return found.numbers.copy(), []
-    return found.numbers.copy(), [Fault(wrong, Reason.WRONG_TYPE, f"{quantity.name} must be a number")]
+    faults = [Fault(wrong, Reason.WRONG_TYPE, f"{quantity.name} must be a number")] if wrong.any() else []
+    return found.numbers.copy(), faults
 
 
 def _bits(quantity: QuantityPlan, column: Float64) -> Float64:

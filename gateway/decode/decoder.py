@@ -95,12 +95,14 @@ def decode_together(
 def _begin(uplinks: Uplinks, routes: Routes, refusals: Refusals) -> list[Draft]:
     """Refuse what has no route, and begin the rest, profile by profile."""
     decoder_of = routes.decoder_of(uplinks.codes)
-    for index in np.flatnonzero(decoder_of < 0).tolist():
-        refusal = routes.refusals[int(uplinks.codes[index])]
-        refusals.refuse(index, refusal.reason, refusal.detail)
+    counts = np.bincount(decoder_of + 1)
+    if counts[0]:
+        for index in np.flatnonzero(decoder_of < 0).tolist():
+            refusal = routes.refusals[int(uplinks.codes[index])]
+            refusals.refuse(index, refusal.reason, refusal.detail)
     return [
         routes.decoders[number].begin(uplinks, np.flatnonzero(decoder_of == number), refusals)
-        for number in np.unique(decoder_of[decoder_of >= 0]).tolist()
+        for number in np.flatnonzero(counts[1:]).tolist()
     ]
 
 

@@ -6,7 +6,7 @@ Two steps, because an uplink's identity lies between them: `begin` parses and fi
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -56,7 +56,13 @@ class _Rows:
 
     block: Block
     time: Int64
-    source: UInt8 = field(repr=False)
+    source: UInt8
+
+    def select(self, kept: Bool) -> _Rows:
+        """Return some of the rows."""
+        if kept.all():
+            return self
+        return _Rows(self.block.select(kept), self.time[kept], self.source[kept])
 
 
 class ProfileDecoder:
@@ -199,23 +205,23 @@ class ProfileDecoder:
         devices: Sequence[tuple[str, str]],
     ) -> Readings:
         """Give the rows that stand their series, and make them readings."""
-        present = ~np.isnan(rows.block.values)
-        kept = good[rows.block.uplink] & present.any(axis=0)
-        block = rows.block.select(kept)
+        said = ~np.isnan(rows.block.values).all(axis=0)
+        rows = rows.select(good[rows.block.uplink] & said)
+        block = rows.block
+        present = ~np.isnan(block.values)
         codes = draft.codes[block.uplink]
         series = group.series.codes(codes, block.labels, devices)
-        time, source, present = rows.time[kept], rows.source[kept], present[:, kept]
         readings = Readings(
             profile=self.plan,
             group=group.decoder.group,
             table=group.series.table,
             series=series,
-            time=time,
+            time=rows.time,
             values=block.values,
             present=present,
             flags=np.where(present, np.uint8(Flag.NOT_EVALUATED), np.uint8(Flag.MISSING)),
             uplink=draft.index[block.uplink].astype(np.int32),
-            time_source=source,
+            time_source=rows.source,
             received_ns=draft.received_ns[block.uplink],
             texts=self._texts,
         )

@@ -71,6 +71,8 @@ class Scalars:
 
 def of_values(values: Sequence[Any]) -> Scalars:
     """Make columns of any scalars and None; integers must fit int64."""
+    if set(map(type, values)) == {int}:
+        return _of_wholes(np.array(values, dtype=np.int64))
     held = [_TYPES.get(type(value), OTHER) for value in values]
     types = np.array(held, dtype=np.uint8)
     numbers = [value if FLOAT <= kind <= WHOLE else None for kind, value in zip(held, values, strict=True)]
@@ -86,9 +88,7 @@ def of_numbers(values: Sequence[float | None], *, exact: bool) -> Scalars:
     """Make columns of numbers and None. Unless `exact`, whole numbers become FLOAT."""
     if exact:
         wholes = np.array(values)
-        if wholes.dtype != np.int64:
-            return of_values(values)
-        return Scalars(np.full(len(wholes), WHOLE, dtype=np.uint8), wholes.astype(np.float64), wholes, [])
+        return _of_wholes(wholes) if wholes.dtype == np.int64 else of_values(values)
     return of_floats(np.array(values, dtype=np.float64))  # None becomes NaN
 
 
@@ -96,3 +96,7 @@ def of_floats(numbers: Float64) -> Scalars:
     """Take a column as it is; NaN is absent: no payload can hold one."""
     types = np.where(np.isnan(numbers), np.uint8(ABSENT), np.uint8(FLOAT))
     return Scalars(types, numbers, np.zeros(len(numbers), dtype=np.int64), [])
+
+
+def _of_wholes(wholes: Int64) -> Scalars:
+    return Scalars(np.full(len(wholes), WHOLE, dtype=np.uint8), wholes.astype(np.float64), wholes, [])
