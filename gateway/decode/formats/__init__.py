@@ -1,7 +1,7 @@
 """The seam for payload formats: a format's name → what makes a parser for a payload's type.
 
 JSON stands here alone; CBOR, SenML, binary layouts and envelopes are one module each, that turn
-their bytes into the same Structs.
+their bytes into the same Structs. A format may have a fast way beside it, for what is usual.
 """
 
 from __future__ import annotations
