@@ -149,6 +149,8 @@ def _untimed(drafts: Sequence[Draft], ignored: Bool) -> tuple[Int64, Int32, list
             index.append(draft.index[places])
             codes.append(draft.codes[places])
             sequences += draft.decoder.sequences(draft, places)
+    if not sequences:
+        return index[0], codes[0], sequences
     joined = np.concatenate(index)
     order = np.argsort(joined, kind="stable")
     return joined[order], np.concatenate(codes)[order], [sequences[place] for place in order.tolist()]
