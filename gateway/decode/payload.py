@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from gateway.decode.formats import COLUMNS, FORMATS
-from gateway.decode.formats.parsing import Failure, Parsed
+from gateway.decode.formats.parsing import Failure
 from gateway.decode.records import Objects
 from gateway.decode.shape import Shape, Want
 from gateway.errors import ConfigurationError, Problem
@@ -72,33 +72,37 @@ class Payload:
         The compiled parser takes what is usual, if the profile has one; the rest is judged by the other.
         """
         if self._columns is None:
-            parsed = self._judge(payloads)
-            return Objects(parsed.objects), parsed.failures
+            return self._judge(payloads)
         columns, left = self._columns.parse(payloads)
         if not left:
             return columns, []
-        parsed = self._judge([payloads[place] for place in left])
-        failures = [Failure(left[f.index], f.reason, f.detail) for f in parsed.failures]
+        if len(left) > len(payloads) // 2:  # devices that write otherwise: rows one by one would cost more
+            return self._judge(payloads)
+        rest, failed = self._judge([payloads[place] for place in left])
+        failures = [Failure(left[failure.index], failure.reason, failure.detail) for failure in failed]
         bad = np.zeros(len(payloads), dtype=np.bool_)
         bad[[failure.index for failure in failures]] = True
         places = np.array(left, dtype=np.int64)
-        columns.fill(places[~bad[places]], parsed.objects, self._columns.leaves)
+        columns.fill(places[~bad[places]], rest.objects, self._columns.leaves)
         return (columns.select(~bad) if failures else columns), failures
 
-    def _judge(self, payloads: list[bytes]) -> Parsed:
+    def _judge(self, payloads: list[bytes]) -> tuple[Objects, list[Failure]]:
         """Parse payloads up to the profile's limit, and refuse larger ones."""
         limit = self._max_payload
         if max(map(len, payloads), default=0) <= limit:
-            return self._parser.parse(payloads)
+            parsed = self._parser.parse(payloads)
+            return Objects(parsed.objects), parsed.failures
         small = [place for place, payload in enumerate(payloads) if len(payload) <= limit]
         parsed = self._parser.parse([payloads[place] for place in small])
-        failures = [Failure(small[f.index], f.reason, f.detail) for f in parsed.failures]
-        failures += [
-            Failure(place, Reason.TOO_LARGE, f"{len(payload)} bytes; the profile's limit is {limit}")
-            for place, payload in enumerate(payloads)
-            if len(payload) > limit
+        failures = [
+            *(Failure(small[failed.index], failed.reason, failed.detail) for failed in parsed.failures),
+            *(
+                Failure(place, Reason.TOO_LARGE, f"{len(payload)} bytes; the profile's limit is {limit}")
+                for place, payload in enumerate(payloads)
+                if len(payload) > limit
+            ),
         ]
-        return Parsed(parsed.objects, sorted(failures, key=lambda failure: failure.index))
+        return Objects(parsed.objects), sorted(failures, key=lambda failure: failure.index)
 
     def sequences(self, records: Records, rows: Int64) -> list[Any]:
         """Return the uplinks' own numbers at some rows, None where there is none."""
