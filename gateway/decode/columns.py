@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gateway.decode.scalars import FLOAT, OTHER, TRUTH, WHOLE
 from gateway.decode.shape import MAX_LABEL, MAX_WHOLE, Want
 from gateway.model import Reason
 from gateway.profiles.plan import Kind
@@ -17,12 +18,15 @@ from gateway.profiles.plan import Kind
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from gateway.decode.scalars import Scalars
     from gateway.model import Bool, Float64, SeriesTable
     from gateway.profiles.plan import QuantityPlan
 
 _WHOLE_KINDS = (Kind.COUNTER, Kind.EVENT)
 # What scaling by a decimal fraction may leave of a whole number (3 × 0.1 × 10).
 _ROUNDING = 1e-6
+_MAX_INT64 = 2**63 - 1
+_MAX_FLOAT = 2**1023
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,26 +55,25 @@ def want_of(quantity: QuantityPlan) -> Want:
     return Want.TEXT if quantity.kind is Kind.TEXT else Want.NUMBER
 
 
+def texts_of(quantity: QuantityPlan) -> list[str]:
+    """Return the texts that a quantity expects at its path."""
+    return [raw for raw in quantity.state_values if isinstance(raw, str)]
+
+
 def read_column(
-    quantity: QuantityPlan,
-    values: Sequence[Any],
-    *,
-    mixed: bool,
-    texts: SeriesTable,
-    max_texts: int,
+    quantity: QuantityPlan, found: Scalars, *, texts: SeriesTable, max_texts: int
 ) -> tuple[Float64, list[Fault]]:
     """Return a quantity's column and faults; faulty rows are NaN.
 
-    `mixed` says that the payload's type was widened, so that any scalar can stand there. States
-    come as indices into `quantity.states`, texts as codes of `texts`, of which `max_texts` are given.
+    States come as indices into `quantity.states`, texts as codes of `texts`, of which `max_texts` are given.
     """
     if quantity.bits is None and quantity.kind is Kind.STATE:
-        return state_column(quantity, values)
+        return state_column(quantity, found)
     if quantity.kind is Kind.TEXT:
-        return _texts(quantity, values, texts, max_texts)
-    column, faults = _numbers(quantity, values, mixed=mixed)
-    if quantity.missing:
-        column[np.isin(column, quantity.missing)] = np.nan
+        return _texts(quantity, found.values(), texts, max_texts)
+    column, faults = _numbers(quantity, found)
+    for value in quantity.missing:
+        column[column == value] = np.nan
     if quantity.bits is not None:
         faults += settle_whole(quantity, column)
         return _bits(quantity, column), faults
@@ -124,15 +127,11 @@ def _label(value: Any) -> str:  # noqa: ANN401 - any scalar
     return str(value) if type(value) is int else ""
 
 
-def _numbers(quantity: QuantityPlan, values: Sequence[Any], *, mixed: bool) -> tuple[Float64, list[Fault]]:
-    if not mixed:
-        return np.array(values, dtype=np.float64), []  # None becomes NaN
-    plain = [value if type(value) in (int, float) else None for value in values]
-    wrong = [value is not None and kept is None for value, kept in zip(values, plain, strict=True)]
-    faults = []
-    if any(wrong):
-        faults.append(Fault(np.array(wrong), Reason.WRONG_TYPE, f"{quantity.name} must be a number"))
-    return np.array(plain, dtype=np.float64), faults
+def _numbers(quantity: QuantityPlan, found: Scalars) -> tuple[Float64, list[Fault]]:
+    """Return the numbers as an own column; texts and truths, which a shared field can hold, are refused."""
+    wrong = found.types > WHOLE
+    faults = [Fault(wrong, Reason.WRONG_TYPE, f"{quantity.name} must be a number")] if wrong.any() else []
+    return found.numbers.copy(), faults
 
 
 def _bits(quantity: QuantityPlan, column: Float64) -> Float64:
@@ -144,20 +143,34 @@ def _bits(quantity: QuantityPlan, column: Float64) -> Float64:
     return np.where(absent, np.nan, on.astype(np.float64))
 
 
-def state_column(quantity: QuantityPlan, values: Sequence[Any]) -> tuple[Float64, list[Fault]]:
-    """Return the indices of the states whose raw values are given; None, where absent, gives NaN."""
+def state_column(quantity: QuantityPlan, found: Scalars) -> tuple[Float64, list[Fault]]:
+    """Return the indices of the states whose raw values are found; absent and missing ones are NaN."""
     known: dict[Any, float] = {raw: float(index) for raw, index in quantity.state_values.items()}
-    known[None] = np.nan
     known.update(dict.fromkeys(quantity.missing, np.nan))
-    get = known.get
-    column = np.array([get(value, -1.0) for value in values], dtype=np.float64)
+    column = np.full(len(found), -1.0)
+    column[found.absent] = np.nan
+    for raw, index in known.items():  # 1, 1.0 and true are one key
+        if not isinstance(raw, str):
+            column[_equal(found, raw)] = index
+    other = found.types == OTHER
+    if other.any():
+        column[other] = np.array([known.get(text, -1.0) for text in found.others])[found.wholes[other]]
     unknown = column < 0
     if not unknown.any():
         return column, []
     column[unknown] = np.nan
-    return column, [
-        Fault(unknown, Reason.UNKNOWN_STATE, f"{quantity.name} is in a state without a name", values)
-    ]
+    what = f"{quantity.name} is in a state without a name"
+    return column, [Fault(unknown, Reason.UNKNOWN_STATE, what, found.values())]
+
+
+def _equal(found: Scalars, raw: float) -> Bool:
+    """Return which rows equal a number as Python compares: whole numbers exactly."""
+    equal: Bool = np.zeros(len(found), dtype=np.bool_)
+    if abs(raw) <= _MAX_INT64 and raw == int(raw):
+        equal |= (found.wholes == int(raw)) & ((found.types == WHOLE) | (found.types == TRUTH))
+    if abs(raw) <= _MAX_FLOAT and raw == float(raw):
+        equal |= (found.numbers == float(raw)) & (found.types == FLOAT)
+    return equal
 
 
 def _texts(

@@ -95,12 +95,14 @@ def decode_together(
 def _begin(uplinks: Uplinks, routes: Routes, refusals: Refusals) -> list[Draft]:
     """Refuse what has no route, and begin the rest, profile by profile."""
     decoder_of = routes.decoder_of(uplinks.codes)
-    for index in np.flatnonzero(decoder_of < 0).tolist():
-        refusal = routes.refusals[int(uplinks.codes[index])]
-        refusals.refuse(index, refusal.reason, refusal.detail)
+    counts = np.bincount(decoder_of + 1)
+    if counts[0]:
+        for index in np.flatnonzero(decoder_of < 0).tolist():
+            refusal = routes.refusals[int(uplinks.codes[index])]
+            refusals.refuse(index, refusal.reason, refusal.detail)
     return [
         routes.decoders[number].begin(uplinks, np.flatnonzero(decoder_of == number), refusals)
-        for number in np.unique(decoder_of[decoder_of >= 0]).tolist()
+        for number in np.flatnonzero(counts[1:]).tolist()
     ]
 
 
@@ -147,6 +149,8 @@ def _untimed(drafts: Sequence[Draft], ignored: Bool) -> tuple[Int64, Int32, list
             index.append(draft.index[places])
             codes.append(draft.codes[places])
             sequences += draft.decoder.sequences(draft, places)
+    if not sequences:
+        return index[0], codes[0], sequences
     joined = np.concatenate(index)
     order = np.argsort(joined, kind="stable")
     return joined[order], np.concatenate(codes)[order], [sequences[place] for place in order.tolist()]

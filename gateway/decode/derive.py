@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gateway.decode.columns import Fault, settle, state_column
+from gateway.decode.scalars import of_floats
 from gateway.errors import ConfigurationError, Problem
 from gateway.model import Reason
 from gateway.profiles.plan import Kind
@@ -75,7 +76,7 @@ class Formulas:
         if quantity.missing:
             result[np.isin(result, quantity.missing)] = np.nan
         if quantity.kind is Kind.STATE:
-            result, more = state_column(quantity, [None if np.isnan(v) else v for v in result.tolist()])
+            result, more = state_column(quantity, of_floats(result))
         else:
             more = settle(quantity, result)
         column[:] = result

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import compress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from gateway.decode.profile_decoder import ProfileDecoder
+    from gateway.decode.records import Records
     from gateway.model import Bool, Int32, Int64, UInt8
 
 
@@ -22,13 +22,13 @@ class Draft:
     decoder: ProfileDecoder
     index: Int64
     codes: Int32
-    objects: list[Any]
+    records: Records
     time: Int64
     source: UInt8
     received_ns: Int64
 
     def __len__(self) -> int:
-        return len(self.objects)
+        return len(self.records)
 
     def select(self, kept: Bool) -> Draft:
         """Return some of the uplinks."""
@@ -38,7 +38,7 @@ class Draft:
             decoder=self.decoder,
             index=self.index[kept],
             codes=self.codes[kept],
-            objects=list(compress(self.objects, kept.tolist())),
+            records=self.records.select(kept),
             time=self.time[kept],
             source=self.source[kept],
             received_ns=self.received_ns[kept],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from gateway.model import Reason, TimeSource
 
 if TYPE_CHECKING:
     from gateway.decode.parameters import Parameters
+    from gateway.decode.records import Records
     from gateway.decode.shape import Leaf, Shape
     from gateway.model import Bool, Float64, Int32, Int64, UInt8
     from gateway.profiles.plan import ProfilePlan
@@ -63,17 +64,17 @@ class EventTimes:
         if self._plan.covers and self._plan.covers.path:
             self._length = shape.leaf(self._plan.covers.path)
 
-    def read(self, objects: list[Any], receipt: Int64, codes: Int32, parameters: Parameters) -> Times:
+    def read(self, records: Records, receipt: Int64, codes: Int32, parameters: Parameters) -> Times:
         """Return the event times of parsed uplinks; `receipt` int64[n] stands in where one has none."""
-        times = self._device_times(objects, receipt)
-        return self._intervals(times, objects, codes, parameters) if self._plan.covers else times
+        times = self._device_times(records, receipt)
+        return self._intervals(times, records, codes, parameters) if self._plan.covers else times
 
-    def _device_times(self, objects: list[Any], receipt: Int64) -> Times:
+    def _device_times(self, records: Records, receipt: Int64) -> Times:
         plan = self._plan.time
-        source = np.full(len(objects), TimeSource.RECEIPT, dtype=np.uint8)
+        source = np.full(len(records), TimeSource.RECEIPT, dtype=np.uint8)
         if plan is None or self._leaf is None:
             return Times(receipt, source, [])
-        time, present, bad = to_ns(self._leaf.values(objects), plan.unit, mixed=self._leaf.mixed)
+        time, present, bad = to_ns(records.scalars(self._leaf), plan.unit)
         source[present] = TimeSource.DEVICE
         wrong = []
         if bad.any():
@@ -84,7 +85,7 @@ class EventTimes:
             wrong.append(WrongTimes(~present, Reason.TIME_MISSING, f"{plan.path} is missing"))
         return Times(np.where(present, time, receipt), source, wrong)
 
-    def _intervals(self, times: Times, objects: list[Any], codes: Int32, parameters: Parameters) -> Times:
+    def _intervals(self, times: Times, records: Records, codes: Int32, parameters: Parameters) -> Times:
         """Move each time to the start of the interval that its readings cover."""
         covers = self._plan.covers
         assert covers is not None
@@ -94,14 +95,13 @@ class EventTimes:
             wrong = wrong + _absent(value, Reason.MISSING_PARAMETER, f"the parameter {covers.parameter}")
             length, bad = spans(value, covers.parameter_ns)
         elif self._length:
-            raw = self._length.values(objects)
-            value = np.array([v if type(v) in (int, float) else None for v in raw], dtype=np.float64)
+            value = records.scalars(self._length).numbers
             wrong = wrong + _absent(value, Reason.MISSING_FIELD, f"{covers.path}")
             length, bad = spans(value, covers.path_ns)
         else:
             length, bad = (
-                np.full(len(objects), covers.length_ns, dtype=np.int64),
-                np.zeros(len(objects), np.bool_),
+                np.full(len(records), covers.length_ns, dtype=np.int64),
+                np.zeros(len(records), np.bool_),
             )
         if bad.any():
             wrong = [

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gateway.decode.columns import Fault, labels, read_column, want_of
+from gateway.decode.columns import Fault, labels, read_column, texts_of, want_of
 from gateway.decode.derive import Formulas
 from gateway.decode.shape import Want
 from gateway.errors import ConfigurationError, Problem
@@ -39,8 +39,6 @@ class Block:
 
     def select(self, rows: Bool) -> Block:
         """Return some of the rows, without faults: those were told before."""
-        if rows.all():
-            return self
         places = np.flatnonzero(rows).tolist()
         return Block(
             uplink=self.uplink[rows],
@@ -82,7 +80,7 @@ class GroupDecoder:
         """Ask for the fields needed."""
         for quantity in self.group.quantities:
             if quantity.path is not None:
-                shape.want(quantity.path, want_of(quantity))
+                shape.want(quantity.path, want_of(quantity), words=texts_of(quantity))
         for dimension in self.group.dimensions:
             if dimension in self._plan.dimensions:
                 shape.want(self._plan.dimensions[dimension], Want.LABEL)
@@ -126,21 +124,23 @@ class GroupDecoder:
         block = Block(
             uplink=rows.uplink,
             labels=[self._labels(levels, part.level, *where) for where in part.dimensions],
-            values=np.full((len(self.group.quantities), len(rows.objects)), np.nan),
+            values=np.full((len(self.group.quantities), len(rows.records)), np.nan),
         )
         for number, leaf in part.quantities:
             quantity = self.group.quantities[number]
-            raw = leaf.values(rows.objects)
-            column, faults = read_column(quantity, raw, mixed=leaf.mixed, texts=texts, max_texts=max_texts)
+            found = rows.records.scalars(leaf)
+            column, faults = read_column(quantity, found, texts=texts, max_texts=max_texts)
             block.values[number] = column
             block.faults += faults
             if quantity.required:
-                block.missing += _missing(quantity.name, raw, rows.uplink, len(levels.rows(()).objects))
+                block.missing += _missing(
+                    quantity.name, found.absent, rows.uplink, len(levels.rows(()).records)
+                )
         return block
 
     def _labels(self, levels: Levels, level: Level, above: Level, leaf: Leaf | None) -> list[str]:
         rows = levels.rows(above)
-        values = labels(rows.keys if leaf is None else leaf.values(rows.objects))
+        values = labels(rows.keys if leaf is None else rows.records.values(leaf))
         places = levels.ancestors(level, above)
         return values if places is None else [values[place] for place in places.tolist()]
 
@@ -181,11 +181,11 @@ class GroupDecoder:
             block.values[:, bare] = np.nan
 
 
-def _missing(name: str, raw: list[object], uplink: Int64, uplinks: int) -> list[tuple[Int64, str]]:
+def _missing(name: str, absent: Bool, uplink: Int64, uplinks: int) -> list[tuple[Int64, str]]:
     """Return the uplinks where a required quantity is absent from a row, or has no row at all."""
     given = np.zeros(uplinks, dtype=np.bool_)
     given[uplink] = True
-    given[uplink[np.array([value is None for value in raw], dtype=np.bool_)]] = False
+    given[uplink[absent]] = False
     return [(np.flatnonzero(~given), f"{name} is missing")] if not given.all() else []
 
 

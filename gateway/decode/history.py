@@ -17,6 +17,7 @@ from gateway.profiles.plan import Kind
 
 if TYPE_CHECKING:
     from gateway.decode.parameters import Parameters
+    from gateway.decode.records import Records
     from gateway.decode.refusals import Refusals
     from gateway.decode.shape import Leaf, Shape
     from gateway.model import Bool, Float64, Int32, Int64
@@ -62,16 +63,15 @@ class History:
         }
 
     def read(
-        self, objects: list[Any], *, index: Int64, codes: Int32, parameters: Parameters, refusals: Refusals
+        self, records: Records, *, index: Int64, codes: Int32, parameters: Parameters, refusals: Refusals
     ) -> Past:
         """Return the earlier readings of parsed uplinks.
 
         `index` int64[n] is the place of each in its batch, `codes` int32[n] its route.
         """
-        starts = self._starts(self._leaves["start"].values(objects))
-        lists = self._leaves["add"].values(objects)
-        leaf = self._leaves["at"]
-        at, present, bad = to_ns(leaf.values(objects), self._plan.at_unit, mixed=leaf.mixed)
+        starts = self._starts(records.values(self._leaves["start"]))
+        lists = records.values(self._leaves["add"])
+        at, present, bad = to_ns(records.scalars(self._leaves["at"]), self._plan.at_unit)
         step, wrong = self._steps(at, codes, parameters)
         counts = np.array([len(added) + 1 if added else 1 for added in lists], dtype=np.int64)
         late = at + step.astype(np.float64) * counts > MAX_TIME_NS

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gateway.decode.records import Objects
 from gateway.profiles.paths import Step, Take
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from gateway.decode.records import Records
     from gateway.decode.shape import Opening
     from gateway.model import Int64
 
@@ -26,11 +28,11 @@ Level = tuple[Step, ...]
 class Rows:
     """The rows of one level, in the order of the payloads.
 
-    `objects` has one entry a row; `uplink` int64[m] is each row's place among the uplinks, `parent`
+    `records` has one entry a row; `uplink` int64[m] is each row's place among the uplinks, `parent`
     int64[m] its row in the level above; `keys` holds the keys where the level is a bound object.
     """
 
-    objects: list[Any]
+    records: Records
     uplink: Int64
     parent: Int64
     keys: list[str]
@@ -39,10 +41,10 @@ class Rows:
 class Levels:
     """The levels of some parsed uplinks, each flattened once, when first asked for."""
 
-    def __init__(self, objects: list[Any], openings: Mapping[Level, Opening]) -> None:
-        every = np.arange(len(objects), dtype=np.int64)
+    def __init__(self, records: Records, openings: Mapping[Level, Opening]) -> None:
+        every = np.arange(len(records), dtype=np.int64)
         self._openings = openings
-        self._rows: dict[Level, Rows] = {(): Rows(objects, every, every, [])}
+        self._rows: dict[Level, Rows] = {(): Rows(records, every, every, [])}
 
     def rows(self, level: Level) -> Rows:
         """Return a level's rows."""
@@ -62,7 +64,9 @@ class Levels:
 
     def _opened(self, opening: Opening) -> Rows:
         parents = self.rows(opening.parent)
-        containers: Sequence[Any] = [container or () for container in opening.containers(parents.objects)]
+        assert isinstance(parents.records, Objects), "payloads with levels are parsed into objects"
+        found = opening.containers(parents.records.objects)
+        containers: Sequence[Any] = [container or () for container in found]
         counts = np.fromiter(map(len, containers), dtype=np.int64, count=len(containers))
         parent = np.repeat(np.arange(len(containers), dtype=np.int64), counts)
         keys: list[str] = []
@@ -72,4 +76,4 @@ class Levels:
         objects = list(chain.from_iterable(containers))
         if opening.empty is not None:
             objects = [inner or opening.empty for inner in objects]
-        return Rows(objects, parents.uplink[parent], parent, keys)
+        return Rows(Objects(objects), parents.uplink[parent], parent, keys)

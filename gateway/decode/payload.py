@@ -4,16 +4,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
-from gateway.decode.formats import FORMATS
+import numpy as np
+
+from gateway.decode.formats import COLUMNS, FORMATS
+from gateway.decode.formats.parsing import Failure
+from gateway.decode.records import Objects
 from gateway.decode.shape import Shape, Want
 from gateway.errors import ConfigurationError, Problem
+from gateway.model import Reason
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from gateway.decode.formats.parsing import Parser
     from gateway.decode.levels import Level
+    from gateway.decode.records import Records
     from gateway.decode.shape import Leaf, Opening
+    from gateway.model import Int64
     from gateway.profiles.plan import ProfilePlan
 
 
@@ -30,7 +37,7 @@ class Reader(Protocol):
 
 
 class Payload:
-    """The payload of one profile: `parser`, and `openings`, which lead from level to level.
+    """The payload of one profile; `openings` lead from level to level of its records.
 
     Raises ConfigurationError where the profile's paths contradict each other, or its format is none.
     """
@@ -47,7 +54,9 @@ class Payload:
         self._shape = shape
         self._sequence: Leaf | None = shape.leaf(plan.sequence) if plan.sequence else None
         self.openings: dict[Level, Opening] = {}
-        self.parser = _parser(plan, shape)
+        self._max_payload = plan.max_payload
+        self._parser = _parser(plan, shape)
+        self._columns = COLUMNS[plan.format](shape, plan.max_depth, plan.max_payload)
 
     def open(self, levels: Iterable[Level]) -> None:
         """Learn how to get to these levels."""
@@ -57,9 +66,47 @@ class Payload:
                 self.openings[inner] = self._shape.opening(inner)
                 inner = self.openings[inner].parent
 
-    def sequences(self, objects: list[Any]) -> list[Any]:
-        """Return the uplinks' own numbers, None where there is none."""
-        return self._sequence.values(objects) if self._sequence else [None] * len(objects)
+    def parse(self, payloads: list[bytes]) -> tuple[Records, list[Failure]]:
+        """Return the good payloads as records, in order, and the failures, ascending by index.
+
+        The compiled parser takes what is usual, if the profile has one; the rest is judged by the other.
+        """
+        if self._columns is None:
+            return self._judge(payloads)
+        columns, left = self._columns.parse(payloads)
+        if not left:
+            return columns, []
+        if len(left) > len(payloads) // 2:  # devices that write otherwise: rows one by one would cost more
+            return self._judge(payloads)
+        rest, failed = self._judge([payloads[place] for place in left])
+        failures = [Failure(left[failure.index], failure.reason, failure.detail) for failure in failed]
+        bad = np.zeros(len(payloads), dtype=np.bool_)
+        bad[[failure.index for failure in failures]] = True
+        places = np.array(left, dtype=np.int64)
+        columns.fill(places[~bad[places]], rest.objects, self._columns.leaves)
+        return (columns.select(~bad) if failures else columns), failures
+
+    def _judge(self, payloads: list[bytes]) -> tuple[Objects, list[Failure]]:
+        """Parse payloads up to the profile's limit, and refuse larger ones."""
+        limit = self._max_payload
+        if max(map(len, payloads), default=0) <= limit:
+            parsed = self._parser.parse(payloads)
+            return Objects(parsed.objects), parsed.failures
+        small = [place for place, payload in enumerate(payloads) if len(payload) <= limit]
+        parsed = self._parser.parse([payloads[place] for place in small])
+        failures = [
+            *(Failure(small[failed.index], failed.reason, failed.detail) for failed in parsed.failures),
+            *(
+                Failure(place, Reason.TOO_LARGE, f"{len(payload)} bytes; the profile's limit is {limit}")
+                for place, payload in enumerate(payloads)
+                if len(payload) > limit
+            ),
+        ]
+        return Objects(parsed.objects), sorted(failures, key=lambda failure: failure.index)
+
+    def sequences(self, records: Records, rows: Int64) -> list[Any]:
+        """Return the uplinks' own numbers at some rows, None where there is none."""
+        return records.values(self._sequence, rows) if self._sequence else [None] * len(rows)
 
 
 def _parser(plan: ProfilePlan, shape: Shape) -> Parser:

@@ -6,7 +6,7 @@ Two steps, because an uplink's identity lies between them: `begin` parses and fi
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -56,7 +56,13 @@ class _Rows:
 
     block: Block
     time: Int64
-    source: UInt8 = field(repr=False)
+    source: UInt8
+
+    def select(self, kept: Bool) -> _Rows:
+        """Return some of the rows."""
+        if kept.all():
+            return self
+        return _Rows(self.block.select(kept), self.time[kept], self.source[kept])
 
 
 class ProfileDecoder:
@@ -113,38 +119,26 @@ class ProfileDecoder:
 
     def begin(self, uplinks: Uplinks, index: Int64, refusals: Refusals) -> Draft:
         """Parse the uplinks at `index` (int64[n], ascending) and find their event times."""
-        index = self._small(uplinks, index, refusals)
         payloads = uplinks.payloads
-        parsed = self._payload.parser.parse(
+        records, failures = self._payload.parse(
             payloads if len(index) == len(payloads) else [payloads[place] for place in index.tolist()]
         )
-        for failure in parsed.failures:
+        for failure in failures:
             refusals.refuse(int(index[failure.index]), failure.reason, failure.detail)
-        if parsed.failures:
-            index = np.delete(index, [failure.index for failure in parsed.failures])
+        if failures:
+            index = np.delete(index, [failure.index for failure in failures])
         codes = uplinks.codes[index]
-        times = self._times.read(parsed.objects, uplinks.receipt_ns(index), codes, self._parameters)
-        draft = Draft(
-            self, index, codes, parsed.objects, times.time, times.source, uplinks.received_ns[index]
-        )
+        times = self._times.read(records, uplinks.receipt_ns(index), codes, self._parameters)
+        draft = Draft(self, index, codes, records, times.time, times.source, uplinks.received_ns[index])
         kept = np.ones(len(index), dtype=np.bool_)
         for wrong in times.wrong:
             refusals.refuse_all(index[wrong.uplinks], wrong.reason, wrong.detail)
             kept &= ~wrong.uplinks
         return draft.select(kept)
 
-    def _small(self, uplinks: Uplinks, index: Int64, refusals: Refusals) -> Int64:
-        large = uplinks.sizes[index] > self.plan.max_payload
-        if not large.any():
-            return index
-        for place in index[large].tolist():
-            detail = f"{uplinks.sizes[place]} bytes; the profile's limit is {self.plan.max_payload}"
-            refusals.refuse(place, Reason.TOO_LARGE, detail)
-        return index[~large]
-
     def sequences(self, draft: Draft, places: Int64) -> list[Any]:
         """Return the uplinks' own numbers (None where absent) at some places of a draft."""
-        return self._payload.sequences([draft.objects[place] for place in places.tolist()])
+        return self._payload.sequences(draft.records, places)
 
     def finish(self, draft: Draft, refusals: Refusals, devices: Sequence[tuple[str, str]]) -> list[Readings]:
         """Return the readings of a draft's uplinks, a `Readings` for each group that has any."""
@@ -160,7 +154,7 @@ class ProfileDecoder:
 
     def _rows(self, draft: Draft, refusals: Refusals) -> list[_Rows]:
         """Read every group, and the history into its group."""
-        levels = Levels(draft.objects, self._payload.openings)
+        levels = Levels(draft.records, self._payload.openings)
 
         def parameter(name: str) -> Float64:
             return self._parameters.column(name, draft.codes, draft.time)
@@ -175,7 +169,7 @@ class ProfileDecoder:
             rows.append(_Rows(block, draft.time[block.uplink], draft.source[block.uplink]))
         if self._history:
             past = self._history.read(
-                draft.objects,
+                draft.records,
                 index=draft.index,
                 codes=draft.codes,
                 parameters=self._parameters,
@@ -211,23 +205,23 @@ class ProfileDecoder:
         devices: Sequence[tuple[str, str]],
     ) -> Readings:
         """Give the rows that stand their series, and make them readings."""
-        present = ~np.isnan(rows.block.values)
-        kept = good[rows.block.uplink] & present.any(axis=0)
-        block = rows.block.select(kept)
+        said = ~np.isnan(rows.block.values).all(axis=0)
+        rows = rows.select(good[rows.block.uplink] & said)
+        block = rows.block
+        present = ~np.isnan(block.values)
         codes = draft.codes[block.uplink]
         series = group.series.codes(codes, block.labels, devices)
-        time, source, present = rows.time[kept], rows.source[kept], present[:, kept]
         readings = Readings(
             profile=self.plan,
             group=group.decoder.group,
             table=group.series.table,
             series=series,
-            time=time,
+            time=rows.time,
             values=block.values,
             present=present,
             flags=np.where(present, np.uint8(Flag.NOT_EVALUATED), np.uint8(Flag.MISSING)),
             uplink=draft.index[block.uplink].astype(np.int32),
-            time_source=source,
+            time_source=rows.source,
             received_ns=draft.received_ns[block.uplink],
             texts=self._texts,
         )

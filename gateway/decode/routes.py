@@ -7,13 +7,14 @@ change or the memory of topics is full: nothing outside one call may keep them.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from gateway.decode.growing import GrowingColumn
 from gateway.decode.profile_decoder import ProfileDecoder, TableKey, table_key
 from gateway.decode.topics import Template, compile_template
+from gateway.kernel import compiled
 from gateway.model import Reason
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ MAX_TOPIC = 1_024
 MAX_NAME = 64
 """Characters of the site and the identifier of a device that the registry does not know."""
 
+_LOOKUP: Final = compiled("lookup")
 _SHOWN = 80
 _TOO_LONG = 0
 """The code of every topic beyond MAX_TOPIC: they are refused without being remembered."""
@@ -132,14 +134,24 @@ class Routes:
             del self.unknown[key]
         self._forget()
 
-    def codes(self, topics: Sequence[bytes]) -> Int32:
+    def codes(self, topics: list[bytes]) -> Int32:
         """Return the code of each topic, int32[n], resolving those not seen before."""
+        known = self._known_codes(topics)
+        if known is not None:
+            return known
+        self._learn(topics)
+        get = self._codes.get
+        return np.array([get(topic, _TOO_LONG) for topic in topics], dtype=np.int32)
+
+    def _known_codes(self, topics: list[bytes]) -> Int32 | None:
+        """Return the codes of topics that were all seen before; None where one was not."""
+        if _LOOKUP is not None:
+            found = np.empty(len(topics), dtype=np.int32)
+            return found if _LOOKUP.find(self._codes, topics, found) else None
         try:
             return np.fromiter(map(self._codes.__getitem__, topics), dtype=np.int32, count=len(topics))
         except KeyError:
-            self._learn(topics)
-        get = self._codes.get
-        return np.array([get(topic, _TOO_LONG) for topic in topics], dtype=np.int32)
+            return None
 
     def decoder_of(self, codes: Int32) -> Int32:
         """Return for each code the place of its decoder in `decoders`, int32[n]; -1 where refused."""

@@ -18,11 +18,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 from msgspec import Meta
 
+from gateway.decode.scalars import Scalars, of_numbers, of_values
 from gateway.errors import ConfigurationError, Problem
 from gateway.profiles.paths import Step, Take, parse_path, repeated
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
 MAX_WHOLE = 2**53
 """Greatest magnitude that float64, in which columns are kept, holds without a gap."""
@@ -79,6 +80,8 @@ class _Node:
     each: _Node | None = None
     bind: _Node | None = None
     wants: set[Want] = field(default_factory=set)
+    words: set[str] = field(default_factory=set)
+    number: int = -1
     type: Any = None
     empty: Any = None
     names: dict[str, str] = field(default_factory=dict)
@@ -99,19 +102,40 @@ class _Node:
 class Leaf:
     """How to read one path's values from the objects of the level that it belongs to.
 
-    `level` is the path up to its last list or bound object (() for the uplink itself). `mixed`
-    says that the type was widened, so that a value can be any scalar.
+    `level` is the path up to its last list or bound object (() for the uplink itself). `want` is what the
+    type of the value allows. `number` counts the leaves of the shape.
     """
 
     level: tuple[Step, ...]
     through: tuple[tuple[Callable[[Any], Any], Any], ...]
     last: Callable[[Any], Any] | None
-    mixed: bool
+    want: Want
+    number: int
 
     def values(self, objects: list[Any]) -> list[Any]:
         """Return one value for each object, None where absent."""
         objects = follow(objects, self.through)
         return objects if self.last is None else list(map(self.last, objects))
+
+    def scalars(self, objects: list[Any]) -> Scalars:
+        """Return the values as columns."""
+        values = self.values(objects)
+        if self.want in _NUMERIC:
+            return of_numbers(values, exact=self.want is Want.TIME)
+        return of_values(values)
+
+
+@dataclass(frozen=True, slots=True)
+class Flat:
+    """A shape that is values under plain keys, at most in nested objects.
+
+    `leaves` are all values by number, `words` the texts expected of each. `objects` gives for each object,
+    the payload first, where its keys lead: to the number of a leaf, or behind all leaves, of an object.
+    """
+
+    leaves: list[Leaf]
+    words: list[list[str]]
+    objects: list[dict[str, int]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,19 +171,25 @@ class Shape:
     def __init__(self, owner: str) -> None:
         self._owner = owner
         self._root = _Node()
+        self._leaves: list[tuple[tuple[Step, ...], _Node]] = []
 
     @property
     def type(self) -> Any:  # noqa: ANN401 - a type made at run time
         """The type of a whole payload."""
         return self._root.type
 
-    def want(self, path: str, want: Want) -> None:
-        """Ask for what stands at `path`. Raises ConfigurationError where the path is none."""
+    def want(self, path: str, want: Want, *, words: Iterable[str] = ()) -> None:
+        """Ask for what stands at `path`; `words` are texts that are expected there.
+
+        Raises ConfigurationError where the path is none.
+        """
         steps = self._steps(path)
-        node = self._root
-        for step in steps:
-            node = node.child(step)
+        node = self._node(steps)
+        if node.number < 0:
+            node.number = len(self._leaves)
+            self._leaves.append((steps, node))
         node.wants.add(want)
+        node.words.update(words)
 
     def seal(self) -> None:
         """Make the types. Raises ConfigurationError where paths contradict each other."""
@@ -167,10 +197,23 @@ class Shape:
 
     def leaf(self, path: str) -> Leaf:
         """Return how to read `path`, which was asked for before."""
-        steps = self._steps(path)
-        level = repeated(steps)
-        node, through, last = self._walk(level, steps[len(level) :])
-        return Leaf(level=level, through=through, last=last, mixed=_is_mixed(node.wants))
+        return self._leaf(self._steps(path))
+
+    def flat(self) -> Flat | None:
+        """Return the sealed shape as one without lists and free keys; None where it has some."""
+        if any(repeated(steps) or not steps for steps, _ in self._leaves):
+            return None
+        objects: list[dict[str, int]] = [{}]
+        place: dict[tuple[Step, ...], int] = {(): 0}
+        for number, (steps, _) in enumerate(self._leaves):
+            for end in range(1, len(steps)):
+                if steps[:end] not in place:
+                    place[steps[:end]] = len(objects)
+                    objects[place[steps[: end - 1]]][steps[end - 1].name] = len(self._leaves) + len(objects)
+                    objects.append({})
+            objects[place[steps[:-1]]][steps[-1].name] = number
+        leaves = [self._leaf(steps) for steps, _ in self._leaves]
+        return Flat(leaves, [sorted(node.words) for _, node in self._leaves], objects)
 
     def opening(self, level: tuple[Step, ...]) -> Opening:
         """Return how to open `level` (not empty) from the level above it."""
@@ -183,6 +226,11 @@ class Shape:
             take=level[-1].take,
             empty=self._node(level).empty,
         )
+
+    def _leaf(self, steps: tuple[Step, ...]) -> Leaf:
+        level = repeated(steps)
+        node, through, last = self._walk(level, steps[len(level) :])
+        return Leaf(level=level, through=through, last=last, want=_allowed(node.wants), number=node.number)
 
     def _steps(self, path: str) -> tuple[Step, ...]:
         try:
@@ -223,7 +271,7 @@ class Shape:
             self._type(node.bind, f"{place}.{{}}")
             node.type = self._optional(node, GenericAlias(dict, (_LABEL, node.bind.type)))
         elif node.wants:
-            node.type = _scalar_type(node.wants)
+            node.type = _TYPES[_allowed(node.wants)]
         else:
             self._struct(node, place)
 
@@ -249,13 +297,10 @@ class Shape:
         return kind if node is self._root else kind | None
 
 
-def _is_mixed(wants: set[Want]) -> bool:
-    return len(wants) > 1 and not wants <= _NUMERIC
-
-
-def _scalar_type(wants: set[Want]) -> Any:  # noqa: ANN401 - a type made at run time
+def _allowed(wants: set[Want]) -> Want:
+    """Return the one want whose type satisfies all."""
     if len(wants) == 1:
-        return _TYPES[next(iter(wants))]
+        return next(iter(wants))
     if wants <= _NUMERIC:
-        return _TYPES[Want.TIME] if Want.TIME in wants else _TYPES[Want.WHOLE]
-    return _TYPES[Want.SCALAR]
+        return Want.TIME if Want.TIME in wants else Want.WHOLE
+    return Want.SCALAR

@@ -11,9 +11,12 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
+from gateway.decode.scalars import FLOAT, WHOLE
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from gateway.decode.scalars import Scalars
     from gateway.model import Bool, Float64, Int64
 
 NS_PER_UNIT = {"s": 1_000_000_000, "ms": 1_000_000, "us": 1_000, "ns": 1}
@@ -28,21 +31,25 @@ MAX_SPAN_NS = 10**17
 _RESOLUTION = {"s": 1_000, "ms": 1_000, "us": 1, "ns": 1}
 
 
-def to_ns(values: Sequence[Any], unit: str, *, mixed: bool = False) -> tuple[Int64, Bool, Bool]:
-    """Convert times in `unit` (s, ms, us, ns as numbers, or iso).
+def to_ns(found: Scalars, unit: str) -> tuple[Int64, Bool, Bool]:
+    """Convert times in `unit` (s, ms, us, ns as numbers, or iso as moments with offset or texts).
 
-    `values` holds int, float, datetime (with offset) or None; any scalar where `mixed`. Returns
-    int64[n] ns UTC (0 where not usable), bool[n] present, bool[n] bad: present but no time or out
-    of bounds. Texts are read to the microsecond.
+    Returns int64[n] ns UTC (0 where not usable), bool[n] present, bool[n] bad: present but no time or out
+    of bounds. Whole numbers are exact, floats rounded. Texts are read to the microsecond.
     """
     if unit == "iso":
-        return _texts_to_ns(values)
+        return _texts_to_ns(found.values())
     scale = NS_PER_UNIT[unit]
-    numbers = np.array(None if mixed else values)
-    if numbers.dtype == np.int64:
-        bad = np.abs(numbers) > MAX_TIME_NS // scale
-        return np.where(bad, 0, numbers) * scale, np.ones(len(numbers), dtype=np.bool_), bad
-    return _mixed_to_ns(values, unit)
+    whole = found.types == WHOLE
+    good = whole & (np.abs(found.wholes) <= MAX_TIME_NS // scale)
+    if good.all():
+        return found.wholes * scale, good, ~good
+    times = np.where(good, found.wholes, 0) * scale
+    rounded, beyond = floats_to_ns(found.numbers, scale, _RESOLUTION[unit])
+    floating = found.types == FLOAT
+    present = ~found.absent
+    good |= floating & ~beyond
+    return np.where(floating, rounded, times), present, present & ~good
 
 
 def floats_to_ns(values: Float64, scale: int, resolution: int) -> tuple[Int64, Bool]:
@@ -53,24 +60,6 @@ def floats_to_ns(values: Float64, scale: int, resolution: int) -> tuple[Int64, B
     whole = np.floor(values)
     fraction = np.rint((values - whole) * (scale / resolution)).astype(np.int64) * resolution
     return whole.astype(np.int64) * scale + fraction, bad
-
-
-def _mixed_to_ns(values: Sequence[Any], unit: str) -> tuple[Int64, Bool, Bool]:
-    """Whole numbers exactly, whatever stands beside them; floats rounded; the rest is bad."""
-    scale = NS_PER_UNIT[unit]
-    limit = MAX_TIME_NS // scale
-    wholes = [value if type(value) is int and abs(value) <= limit else None for value in values]
-    whole = np.array([value is not None for value in wholes], dtype=np.bool_)
-    times = np.array([value or 0 for value in wholes], dtype=np.int64) * scale
-    floating = np.array([type(value) is float for value in values], dtype=np.bool_)
-    rounded, beyond = floats_to_ns(
-        np.array([value if type(value) is float else 0.0 for value in values], dtype=np.float64),
-        scale,
-        _RESOLUTION[unit],
-    )
-    present = np.array([value is not None for value in values], dtype=np.bool_)
-    good = whole | (floating & ~beyond)
-    return np.where(floating, rounded, times), present, present & ~good
 
 
 def _texts_to_ns(values: Sequence[Any]) -> tuple[Int64, Bool, Bool]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import chain
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,15 +18,13 @@ class Uplinks:
     """n uplinks as columns; batches follow each other in the order given.
 
     `received_ns` int64[n] is the receive time of each one's record, `place` int64[n] its number in
-    that record, `sizes` int64[n] its payload's bytes, `headers` uint8[n] its frame's first byte,
-    `codes` int32[n] its route.
+    that record, `headers` uint8[n] its frame's first byte, `codes` int32[n] its route.
     """
 
     topics: list[bytes]
     payloads: list[bytes]
     received_ns: Int64
     place: Int64
-    sizes: Int64
     headers: UInt8
     codes: Int32
 
@@ -41,21 +38,27 @@ class Uplinks:
 
 def topics_of(batches: Sequence[RawBatch]) -> list[bytes]:
     """Return the topics of all uplinks of some batches, in order."""
-    return batches[0].topics if len(batches) == 1 else list(chain.from_iterable(b.topics for b in batches))
+    return _joined([batch.topics for batch in batches])
+
+
+def _joined(columns: list[list[bytes]]) -> list[bytes]:
+    """Return one list of several; a list that stands alone is not copied."""
+    if len(columns) == 1:
+        return columns[0]
+    joined: list[bytes] = []
+    for column in columns:
+        joined += column
+    return joined
 
 
 def lay_out(batches: Sequence[RawBatch], topics: list[bytes], codes: Int32) -> Uplinks:
     """Lay batches side by side; `codes` int32[n] are the routes of `topics_of(batches)`."""
-    payloads = (
-        batches[0].payloads if len(batches) == 1 else list(chain.from_iterable(b.payloads for b in batches))
-    )
     lengths = [len(batch) for batch in batches]
     return Uplinks(
         topics=topics,
-        payloads=payloads,
+        payloads=_joined([batch.payloads for batch in batches]),
         received_ns=np.repeat(np.array([batch.received_ns for batch in batches], dtype=np.int64), lengths),
         place=np.concatenate([np.arange(length, dtype=np.int64) for length in lengths]),
-        sizes=np.fromiter(map(len, payloads), dtype=np.int64, count=len(payloads)),
         headers=np.concatenate([batch.headers for batch in batches]),
         codes=codes,
     )

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from gateway.decode.columns import labels, read_column, settle, want_of
+from gateway.decode.scalars import of_values
 from gateway.decode.shape import Want
 from gateway.model import Reason, SeriesTable
 from gateway.profiles.plan import Bits, Kind, QuantityPlan
@@ -18,11 +19,9 @@ def quantity(kind: Kind = Kind.GAUGE, **how: Any) -> QuantityPlan:
     return QuantityPlan(name="q", unit="1", kind=kind, path="q", **how)
 
 
-def read(
-    plan: QuantityPlan, *values: Any, mixed: bool = False, max_texts: int = 10
-) -> tuple[list[Any], list[Any]]:
+def read(plan: QuantityPlan, *values: Any, max_texts: int = 10) -> tuple[list[Any], list[Any]]:
     """Return the column, None where absent, and the faults as (rows, reason)."""
-    column, faults = read_column(plan, values, mixed=mixed, texts=SeriesTable(), max_texts=max_texts)
+    column, faults = read_column(plan, of_values(values), texts=SeriesTable(), max_texts=max_texts)
     told = [(np.flatnonzero(fault.rows).tolist(), fault.reason) for fault in faults]
     return [None if np.isnan(value) else value for value in column.tolist()], told
 
@@ -58,7 +57,7 @@ def test_states() -> None:
     """A raw value gives its state's index; 1.0 and true are 1; another is told."""
     plan = quantity(Kind.STATE, states=("off", "on"), state_values={0: 0, 1: 1, "open": 1}, missing=(255.0,))
     assert read(plan, *[0, 1, 1.0, True, "open", None, 255]) == ([0, 1, 1, 1, 1, None, None], [])
-    column, (fault,) = read_column(plan, [7, "shut"], mixed=False, texts=SeriesTable(), max_texts=1)
+    column, (fault,) = read_column(plan, of_values([7, "shut"]), texts=SeriesTable(), max_texts=1)
     assert np.isnan(column).all()
     assert (fault.reason, fault.sentence(0)[-1], fault.sentence(1)[-6:]) == (
         Reason.UNKNOWN_STATE,
@@ -81,12 +80,12 @@ def test_texts() -> None:
     plan = quantity(Kind.TEXT)
     assert read(plan, "a", "b", None, "a", max_texts=2) == ([0, 1, None, 0], [])
     assert read(plan, "a", "b", "a", max_texts=1) == ([0, None, 0], [([1], Reason.TOO_MANY_SERIES)])
-    assert read(plan, "a", 5, mixed=True) == ([0, None], [([1], Reason.WRONG_TYPE)])
+    assert read(plan, "a", 5) == ([0, None], [([1], Reason.WRONG_TYPE)])
 
 
 def test_a_shared_field() -> None:
     """Where the payload's type was widened, texts and truths are no numbers."""
-    assert read(quantity(), *[1, "2", True, None], mixed=True) == (
+    assert read(quantity(), *[1, "2", True, None]) == (
         [1, None, None, None],
         [([1, 2], Reason.WRONG_TYPE)],
     )

@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from gateway.decode.levels import Levels
+from gateway.decode.records import Objects
 from gateway.decode.shape import Shape, Want
 from gateway.errors import ConfigurationError
 from gateway.profiles.paths import parse_path, repeated
@@ -32,8 +33,8 @@ def values(paths: dict[str, Want], path: str, *payloads: bytes) -> tuple[list[An
         openings[inner] = shape.opening(inner)
         inner = openings[inner].parent
     decode = msgspec.json.Decoder(shape.type).decode
-    rows = Levels([decode(payload) for payload in payloads], openings).rows(level)
-    return shape.leaf(path).values(rows.objects), rows.uplink.tolist(), rows.keys
+    rows = Levels(Objects([decode(payload) for payload in payloads]), openings).rows(level)
+    return rows.records.values(shape.leaf(path)), rows.uplink.tolist(), rows.keys
 
 
 def test_nested_objects() -> None:
@@ -77,7 +78,7 @@ def test_ancestors() -> None:
     openings = {inner: shape.opening(inner), outer: shape.opening(outer)}
     decode = msgspec.json.Decoder(shape.type).decode
     levels = Levels(
-        [decode(b'{"l":[{},{"x":{"a":1},"y":{"a":2}}]}'), decode(b'{"l":[{"x":{"a":3}}]}')], openings
+        Objects([decode(b'{"l":[{},{"x":{"a":1},"y":{"a":2}}]}'), decode(b'{"l":[{"x":{"a":3}}]}')]), openings
     )
     assert levels.ancestors(inner, outer).tolist() == [1, 1, 2]
     assert levels.ancestors(inner, ()).tolist() == [0, 0, 1]
@@ -87,12 +88,12 @@ def test_ancestors() -> None:
 def test_numeric_wishes_share_a_field() -> None:
     """A time that is also a quantity keeps the wider bounds and stays a number."""
     shape = sealed(a=Want.NUMBER)
-    assert not shape.leaf("a").mixed
+    assert shape.leaf("a").want is Want.NUMBER
     both = Shape("test")
     for want in (Want.NUMBER, Want.TIME):
         both.want("a", want)
     both.seal()
-    assert not both.leaf("a").mixed
+    assert both.leaf("a").want is Want.TIME
     assert msgspec.json.decode(b'{"a":9007199254740993}', type=both.type).f0 == 2**53 + 1
 
 
@@ -102,7 +103,7 @@ def test_contrary_wishes_widen_a_field() -> None:
     for want in (Want.NUMBER, Want.SCALAR):
         shape.want("a", want)
     shape.seal()
-    assert shape.leaf("a").mixed
+    assert shape.leaf("a").want is Want.SCALAR
     assert msgspec.json.decode(b'{"a":"x"}', type=shape.type).f0 == "x"
 
 

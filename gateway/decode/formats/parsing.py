@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from gateway.decode.records import Columns
+    from gateway.decode.shape import Leaf
     from gateway.model import Reason
 
 
@@ -26,6 +28,19 @@ class Parsed:
 
     objects: list[Any]
     failures: list[Failure]
+
+
+class ColumnParser(Protocol):
+    """Parses the usual payloads straight into columns."""
+
+    leaves: list[Leaf]
+
+    def parse(self, payloads: list[bytes]) -> tuple[Columns, list[int]]:
+        """Return columns with a row a payload, and the places, ascending, of those that are left.
+
+        What is left is not judged; its rows are undefined.
+        """
+        ...
 
 
 class Parser(Protocol):
