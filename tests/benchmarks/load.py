@@ -5,18 +5,16 @@ from __future__ import annotations
 import contextlib
 import subprocess
 import sys
+import threading
 from typing import TYPE_CHECKING, Final
 
 from tests.benchmarks.counters import Counters
-from tests.brokers import client
 from tests.integration.gateway_process import PROJECT
 from tests.processes import stop
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
-
-    import paho.mqtt.client as paho
 
     from tests.benchmarks.headline import Workload
     from tests.benchmarks.systems import System
@@ -26,9 +24,9 @@ AHEAD: Final = 20_000
 """How far a system that counts each message may be behind the generator."""
 AHEAD_GATHERED: Final = 150_000
 """The same where its sink counts: what it has in hand between socket and sink, and as much at the broker."""
-AHEAD_AT_LEAST, AHEAD_S = 150_000, 1.5
-"""The same where only the broker counts, once a second: seconds of the expected rate."""
-_DELIVERED: Final = "$SYS/broker/publish/messages/sent"
+AHEAD_S: Final = 2.0
+"""The same, at least, where it must be asked: seconds of the expected rate."""
+ASK_EVERY_S: Final = 1.0
 
 
 @contextlib.contextmanager
@@ -74,35 +72,31 @@ def load(
 def held_back(
     folder: Path, broker: Broker, workload: Workload, system: System, rate: float
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Run the generator, held back by what the system counts, or else by what its broker says."""
-    if system.counters is not None:
-        with load(folder, broker.port, workload, behind=system.counters, ahead=system.ahead) as sending:
+    """Run the generator, held back by what the system or its sink counts, or else by what it says.
+
+    At a set rate nothing that would have to be asked is asked.
+    """
+    behind, ahead = system.counters, system.ahead
+    with contextlib.ExitStack() as asking:
+        if behind is None and not workload.rate:
+            behind, ahead = asking.enter_context(_asked(system, folder)), max(ahead, round(AHEAD_S * rate))
+        with load(folder, broker.port, workload, behind=behind, ahead=ahead) as sending:
             yield sending
-        return
-    ahead = max(AHEAD_AT_LEAST, round(AHEAD_S * rate))
-    with (
-        _delivered(broker, folder) as delivered,
-        load(folder, broker.port, workload, behind=delivered, ahead=ahead) as sending,
-    ):
-        yield sending
 
 
 @contextlib.contextmanager
-def _delivered(broker: Broker, folder: Path) -> Iterator[Path]:
-    """Keep a count of what Mosquitto has delivered."""
-    path = folder / "delivered.bin"
-    counters = Counters(path)
-    watcher = client(broker, "ecluse-benchmark")
+def _asked(system: System, folder: Path) -> Iterator[Path]:
+    """Keep a count of what the system has stored, asking it once a second: a thousandth of a core."""
+    counters, ended = Counters(folder / "stored.bin"), threading.Event()
 
-    def note(_client: object, _data: object, message: paho.MQTTMessage) -> None:
-        counters[0] = int(message.payload)
+    def ask() -> None:
+        while not ended.wait(ASK_EVERY_S):
+            counters[0] = max(counters[0], system.stored())
 
-    watcher.on_message = note
-    watcher.connect(broker.host, broker.port)
-    watcher.subscribe(_DELIVERED)
-    watcher.loop_start()
+    asking = threading.Thread(target=ask)
+    asking.start()
     try:
-        yield path
+        yield folder / "stored.bin"
     finally:
-        watcher.disconnect()
-        watcher.loop_stop()
+        ended.set()
+        asking.join()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import psutil
 
 from firmware_sim.clock import Scale
-from tests.benchmarks import generator, systems
+from tests.benchmarks import generator, sinks, systems
 from tests.benchmarks.counters import Counters
 from tests.benchmarks.headline import (
     EVENT_ORIGIN_NS,
@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from tests.benchmarks.systems import Account, Sink, System
+    from tests.benchmarks.sinks import Sink
+    from tests.benchmarks.systems import Account, System
     from tests.brokers import Broker
 
     Beside = Callable[[Sink, Scale, float], dict[str, Any]]
@@ -152,7 +153,7 @@ def round_of(
         plan = plan.with_windows(scale.factor)
     with contextlib.ExitStack() as standing:
         broker = standing.enter_context(_broker(folder, workload.broker))
-        sink = standing.enter_context(systems.sink(folder, workload.sink))
+        sink = standing.enter_context(sinks.sink(folder, workload.sink))
         tap = standing.enter_context(Tap(broker.port, scale).running()) if beside else None
         seen = broker if tap is None else replace(broker, port=tap.port)
         place = systems.Place(folder, seen, sink)
@@ -245,7 +246,7 @@ def _processes(stage: _Stage, sending: subprocess.Popen[bytes]) -> dict[str, sub
 
 
 def _broker(folder: Path, kind: str) -> contextlib.AbstractContextManager[Broker]:
-    return nats(folder) if kind == "nats" else mosquitto(folder, extra="sys_interval 1")
+    return nats(folder) if kind == "nats" else mosquitto(folder)
 
 
 def _sample(watched: dict[str, psutil.Process], system: System) -> _Sample:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from firmware_sim.clock import Scale
     from tests.benchmarks.headline import Workload
     from tests.benchmarks.measure import Plan, Round
-    from tests.benchmarks.systems import Sink
+    from tests.benchmarks.sinks import Sink
     from tests.benchmarks.truth import Verdict
 
 

@@ -24,7 +24,7 @@ import psutil
 import pytest
 
 from firmware_sim.clock import Scale
-from tests.benchmarks import chart, measure, report, stages, systems
+from tests.benchmarks import chart, measure, report, sinks, stages, systems
 from tests.benchmarks.drain import generator_alone
 from tests.benchmarks.extras import EXTRAS
 from tests.benchmarks.figures import Findings, Turn, document
@@ -174,7 +174,7 @@ def idle(folder: Path, seconds: float) -> float:
     """Return the share of a core that the gateway uses when nothing comes."""
     folder.mkdir(parents=True)
     scale = Scale.starting_now(1.0, event_origin_ns=EVENT_ORIGIN_NS)
-    with mosquitto(folder) as broker, systems.sink(folder, "null") as sink:
+    with mosquitto(folder) as broker, sinks.sink(folder, "null") as sink:
         place = systems.Place(folder, broker, sink)
         with systems.ecluse(place, HEADLINE, scale) as system:
             process = psutil.Process(system.process.pid)

@@ -1,44 +1,32 @@
-"""What is measured, as processes of their own: null subscriber, usual gateway, Écluse; and their sinks."""
+"""What is measured, as processes of their own: null subscriber, usual gateway, Écluse."""
 
 from __future__ import annotations
 
 import contextlib
-import subprocess
-import sys
 import time
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
 
-from tests.benchmarks import null_sink, null_subscriber, reference
+from tests.benchmarks import null_subscriber, reference
 from tests.benchmarks.counters import Counters
 from tests.benchmarks.headline import GRACE_S, SITE, ZONE, Workload, write_devices, write_profile
 from tests.benchmarks.load import AHEAD, AHEAD_GATHERED
-from tests.databases import influxdb, victoria_metrics
+from tests.benchmarks.sinks import all_of, module, ready
 from tests.integration.gateway_process import PROJECT, START_S, GatewayProcess, gateway
-from tests.processes import free_port, stop, wait_until
+from tests.processes import stop
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    import subprocess
+    from collections.abc import Iterator
     from pathlib import Path
 
     from firmware_sim.clock import Scale
+    from tests.benchmarks.sinks import Sink
     from tests.brokers import Broker
 
 DRAIN_S = 180.0
-STILL_S = 15.0
-POLL_S = 0.1
 DEVICES_A_SECOND = 2_000
 """How fast a gateway must take in its registry at the start, at least."""
-
-
-@dataclass(frozen=True)
-class Sink:
-    """Where points go: how the gateway's settings name it, its process, how many points it has."""
-
-    settings: dict[str, Any]
-    url: str = ""
-    process: subprocess.Popen[bytes] | None = None
-    counters: Counters | None = None
 
 
 @dataclass(frozen=True)
@@ -48,12 +36,11 @@ class Account:
     received: int
     """Messages."""
     points: int
-    """Raw points that its sink has (the null sink's own count where it is used)."""
+    """Raw points that its sink has, as the sink itself says."""
     windows: int = 0
-    """Points of windows that were written."""
+    """Points of windows that were made."""
     problems: tuple[str, ...] = ()
     """What does not add up: empty where counts in are counts out."""
-    status: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -78,6 +65,10 @@ class System(Protocol):
         """Return how many messages it has dealt with, and how many points of windows it has made."""
         ...
 
+    def stored(self) -> int:
+        """Return how many raw points its sink has."""
+        ...
+
     def account(self, sent: int) -> Account:
         """Wait until it has dealt with everything or gets no further, and end it; return its account."""
         ...
@@ -94,38 +85,6 @@ def system(
     return ecluse(place, workload, scale, grace_s=grace_s)
 
 
-@contextlib.contextmanager
-def module(name: str, *arguments: object, log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a module of this folder until the block ends."""
-    with log.open("ab") as out:
-        process = subprocess.Popen(
-            [sys.executable, "-m", f"tests.benchmarks.{name}", *map(str, arguments)],
-            cwd=PROJECT,
-            stdin=subprocess.DEVNULL,
-            stdout=out,
-            stderr=subprocess.STDOUT,
-        )
-    try:
-        yield process
-    finally:
-        stop(process)
-
-
-def ready(process: subprocess.Popen[bytes], condition: Callable[[], bool], what: str, log: Path) -> None:
-    """Wait until it is ready; say why where it ended instead."""
-    wait_until(lambda: process.poll() is not None or condition(), within_s=30, what=what)
-    assert process.poll() is None, f"{what} ended: {log.read_text(errors='replace')[-2000:]}"
-
-
-def all_of(count: Callable[[], int], enough: int) -> None:
-    """Wait until a count is enough, or until it has stood still for some seconds: then something is lost."""
-    seen, since = count(), time.monotonic()
-    while seen < enough and time.monotonic() - since < STILL_S:
-        time.sleep(POLL_S)
-        if (now := count()) != seen:
-            seen, since = now, time.monotonic()
-
-
 @dataclass
 class NullSubscriber:
     """The packet core alone."""
@@ -138,6 +97,10 @@ class NullSubscriber:
     def dealt(self) -> tuple[int, int]:
         """Return how many messages it has dealt with."""
         return self.counted[null_subscriber.RECEIVED], 0
+
+    def stored(self) -> int:
+        """Return 0: it stores nothing."""
+        return 0
 
     def account(self, sent: int) -> Account:
         """Wait until it has dealt with everything, and end it."""
@@ -173,6 +136,10 @@ class UsualGateway:
         """Return how many messages became a point."""
         return self.counted[reference.DEALT], 0
 
+    def stored(self) -> int:
+        """Return how many points its sink has taken."""
+        return self.counted[reference.WRITTEN]
+
     def account(self, sent: int) -> Account:
         """Wait until it has dealt with everything, and end it."""
         # What is less than a batch is written when it ends; `dealt` is exact but for the last 49.
@@ -181,8 +148,8 @@ class UsualGateway:
         while before != (before := self.dealt()[0]):
             time.sleep(0.3)
         stop(self.process)
-        written = self.counted[reference.WRITTEN]
-        points = _lines(self.sink)[0] if self.sink.counters is not None else written
+        written = self.stored()
+        points = self.sink.count()
         return Account(written, points, problems=_equal(written=written, points=points, sent=sent))
 
 
@@ -226,7 +193,7 @@ class Ecluse:
         if self.sink.settings["kind"] == "embedded":
             self.running.drained(uplinks=sent, within_s=DRAIN_S)
         else:
-            all_of(self._raw, sent)
+            all_of(self.stored, sent)
         status = self.running.status()
         assert status is not None
         code = self.running.stop()
@@ -236,18 +203,20 @@ class Ecluse:
             problems += ("the books do not balance",)
         if code:
             problems += (f"ended with {code}",)
-        points, windows = _stored(status), int(status["windows"])
-        if self.sink.counters is not None:
-            # What was written while it stopped is not in the last status.
-            points, windows = _lines(self.sink)
+        all_of(self.sink.count, sent)
+        points = self.sink.count()
         problems += _equal(points=points, sent=sent)
-        return Account(uplinks["journalled"], points, windows, problems, status)
+        return Account(uplinks["journalled"], points, int(status["windows"]), problems)
 
-    def _raw(self) -> int:
-        """Return how many raw points its sink has: exact once nothing waits."""
+    def stored(self) -> int:
+        """Return how many raw points its sink has: too few while some are waiting, exact once none is."""
         if self.sink.counters is not None:
-            return _lines(self.sink)[0]
-        return _stored(self.running.status() or {"sinks": {}, "windows": 0})
+            return self.sink.count()
+        status = self.running.status()
+        if status is None:
+            return 0
+        waiting = sum(int(book["waiting"]) for book in status["sinks"].values())
+        return int(status["uplinks"]["decoded"]) - waiting
 
 
 @contextlib.contextmanager
@@ -269,39 +238,7 @@ def ecluse(place: Place, workload: Workload, scale: Scale, *, grace_s: float = G
             "connected to the broker",
             within_s=START_S + workload.devices / DEVICES_A_SECOND,
         )
-        yield Ecluse(running, sink, None if sink.counters is None else folder / "sink.bin")
-
-
-@contextlib.contextmanager
-def sink(folder: Path, kind: str) -> Iterator[Sink]:
-    """Run the sink of that kind: null, influxdb, victoriametrics or embedded (which is the gateway's own)."""
-    named = {"name": "sink", "policy": "hold"}
-    if kind == "embedded":
-        yield Sink(named | {"kind": "embedded"})
-    elif kind == "influxdb":
-        with influxdb(folder / "influx") as influx:
-            yield Sink(named | {"kind": "influxdb1", "url": influx.url}, influx.url, influx.process)
-    elif kind == "victoriametrics":
-        with victoria_metrics(folder / "victoria") as victoria:
-            settings = named | {"kind": "victoriametrics", "url": victoria.url}
-            yield Sink(settings, victoria.url, victoria.process)
-    else:
-        port, path, log = free_port(), folder / "sink.bin", folder / "sink.log"
-        counted, url = Counters(path), f"http://127.0.0.1:{port}"
-        with module("null_sink", "--port", port, "--counters", path, log=log) as process:
-            ready(process, lambda: bool(counted[null_sink.READY]), "null sink", log)
-            yield Sink(named | {"kind": "influxdb1", "url": url}, url, process, counted)
-
-
-def _lines(sink: Sink) -> tuple[int, int]:
-    """Return (raw points, points of windows) that the null sink has."""
-    assert sink.counters is not None
-    return sink.counters[null_sink.RAW_LINES], sink.counters[null_sink.WINDOW_LINES]
-
-
-def _stored(status: dict[str, Any]) -> int:
-    """Return how many raw points the sink has: all but those of windows; too few while some are waiting."""
-    return sum(int(book["stored"]) for book in status["sinks"].values()) - int(status["windows"])
+        yield Ecluse(running, sink, sink.counters)
 
 
 def _equal(**counts: int) -> tuple[str, ...]:
