@@ -9,7 +9,7 @@ DEMO ?=
 PYTEST ?= -n 2 --dist loadgroup
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint servers docs requirements clean
+.PHONY: help setup demo test lint servers bench bench-quick docs requirements clean
 
 help:  ## say what each command does
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 24
@@ -39,6 +39,12 @@ lint: setup  ## style, types and who may import whom
 
 servers:  ## the Debian packages that the integration tests need, where root and apt are there
 	@sh tests/install_servers.sh
+
+bench: setup servers  ## measure all of it in half an hour: build/bench/latest.md (a quiet machine, 2 cores)
+	@$(BIN)/python -m tests.benchmarks.run
+
+bench-quick: setup servers  ## measure the headline, QoS 0 and the stages in under 2 minutes
+	@$(BIN)/python -m tests.benchmarks.run --quick
 
 docs: setup  ## the documentation as a site, in build/site
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict --site-dir build/site

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from firmware_sim.clock import Scale
 from tests.benchmarks.headline import EVENT_ORIGIN_NS, Workload
-from tests.benchmarks.measure import load
+from tests.benchmarks.load import load
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -6,12 +6,12 @@ import os
 import platform
 import statistics
 import subprocess
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tests.benchmarks import headline
+from tests.benchmarks import headline, requirements
 from tests.benchmarks.measure import in_window
 from tests.benchmarks.reference import LACKS
 
@@ -57,16 +57,20 @@ class Turn:
         return value(self.rounds[above]) / value(self.rounds[below])
 
 
-@dataclass(frozen=True, slots=True)
-class Extras:
-    """What is measured beside the rounds; None: not in this run."""
+@dataclass(slots=True)
+class Findings:
+    """What is found beside the rounds; None: not in this run."""
 
+    generator_rate: float | None = None
     stages: Stages | None = None
     verdict: Verdict | None = None
-    generator_rate: float | None = None
     idle_cores: float | None = None
-    void: int = 0
+    extras: dict[str, dict[str, Any]] = field(default_factory=dict)
+    failures: list[str] = field(default_factory=list)
+    """What did not come to figures."""
+    again: int = 0
     """Rounds that were run again."""
+    seconds: float = 0.0
 
 
 def cpu(found: Round) -> float:
@@ -90,66 +94,86 @@ def of_system(turns: Sequence[Turn], system: str, value: Callable[[Round], float
     return Spread.of(value(turn.rounds[system]) for turn in turns if system in turn.rounds)
 
 
+def of_process(turns: Sequence[Turn], system: str, role: str) -> Spread | None:
+    """Return the spread of the CPU of a process beside a system, µs a message; None where there is none."""
+    rounds = (turn.rounds[system].cpu_us for turn in turns if system in turn.rounds)
+    return Spread.of(used[role] for used in rounds if role in used)
+
+
 def document(
-    main: Sequence[Turn], qos0: Sequence[Turn], others: Sequence[Sequence[Turn]], extras: Extras
+    main: Sequence[Turn], qos0: Sequence[Turn], others: Sequence[Sequence[Turn]], found: Findings
 ) -> dict[str, Any]:
     """Return everything, as it is written to latest.json. The keys at the top are the headline."""
-    ratio = paired(main, "usual", "ecluse", cpu)
-    spreads = {
-        "gateway_cpu_us_per_msg": of_system(main, "ecluse", cpu),
-        "reference_cpu_us_per_msg": of_system(main, "usual", cpu),
-        "ratio_to_reference": ratio,
-        "share_of_broker_limit_qos0": paired(qos0, "ecluse", "null", rate),
-        "share_of_broker_limit_qos1": paired(main, "ecluse", "null", rate),
-        "gateway_messages_per_s": of_system(main, "ecluse", rate),
-        "broker_limit_qos1_messages_per_s": of_system(main, "null", rate),
-        "broker_limit_qos0_messages_per_s": of_system(qos0, "null", rate),
-        "broker_cpu_us_per_msg": of_system(main, "ecluse", lambda found: found.cpu_us["broker"]),
-        "gateway_peak_mb": of_system(main, "ecluse", lambda found: found.peak_mb["system"]),
-        "readings_per_window": of_system(main, "ecluse", lambda found: found.readings_a_window),
-    }
+    spreads = _headline(main, qos0)
     turns = [*main, *qos0, *(turn for group in others for turn in group)]
-    rounds = [found for turn in turns for found in turn.rounds.values()]
+    rounds = [one for turn in turns for one in turn.rounds.values()]
     told = {name: None if spread is None else spread.median for name, spread in spreads.items()}
-    return told | {
+    written = told | {
         "spread": {name: asdict(spread) for name, spread in spreads.items() if spread is not None},
-        "steady": [_steady(group) for group in others if group],
-        "problems": [f"{r.system}, {r.workload.named()}: {p}" for r in rounds for p in r.problems],
+        "varied": [_varied(group) for group in (qos0, *others) if group],
+        "problems": [f"{r.system}, {r.workload.named()}: {p}" for r in rounds for p in r.problems]
+        + found.failures,
         "rounds_outside_readings_per_window": sum(
             not in_window(r) for r in rounds if r.system == "ecluse" and not r.workload.rate
         ),
-        "rounds_run_again": extras.void,
-        "oracle": asdict(extras.verdict) if extras.verdict else None,
-        "generator_alone_messages_per_s": extras.generator_rate,
-        "idle_cores": extras.idle_cores,
-        "stages_us_per_msg": extras.stages.by_stage_us if extras.stages else None,
-        "stages_total_us_per_msg": extras.stages.total_us if extras.stages else None,
+        "rounds_run_again": found.again,
+        "oracle": asdict(found.verdict) if found.verdict else None,
+        "generator_alone_messages_per_s": found.generator_rate,
+        "idle_cores": found.idle_cores,
+        "stages_us_per_msg": found.stages.by_stage_us if found.stages else None,
+        "stages_total_us_per_msg": found.stages.total_us if found.stages else None,
+        "extras": found.extras,
         "reference_lacks": list(LACKS),
         "workload_version": headline.VERSION,
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "seconds": found.seconds,
         "machine": machine(),
-        "rounds": [found.plain() for found in rounds],
+        "rounds": [one.plain() for one in rounds],
+    }
+    return written | {"requirements": [asdict(one) for one in requirements.judged(written)]}
+
+
+def _headline(main: Sequence[Turn], qos0: Sequence[Turn]) -> dict[str, Spread | None]:
+    return {
+        "gateway_cpu_us_per_msg": of_system(main, "ecluse", cpu),
+        "reference_cpu_us_per_msg": of_system(main, "usual", cpu),
+        "ratio_to_reference": paired(main, "usual", "ecluse", cpu),
+        "share_of_broker_limit_qos0": paired(qos0, "ecluse", "null", rate),
+        "share_of_broker_limit_qos1": paired(main, "ecluse", "null", rate),
+        "gateway_messages_per_s": of_system(main, "ecluse", rate),
+        "reference_messages_per_s": of_system(main, "usual", rate),
+        "broker_limit_qos1_messages_per_s": of_system(main, "null", rate),
+        "broker_limit_qos0_messages_per_s": of_system(qos0, "null", rate),
+        "null_subscriber_cpu_us_per_msg": of_system(main, "null", cpu),
+        "broker_cpu_us_per_msg": of_process(main, "ecluse", "broker"),
+        "sink_cpu_us_per_msg": of_process(main, "ecluse", "sink"),
+        "generator_cpu_us_per_msg": of_process(main, "ecluse", "generator"),
+        "gateway_peak_mb": of_system(main, "ecluse", lambda one: one.peak_mb["system"]),
+        "reference_peak_mb": of_system(main, "usual", lambda one: one.peak_mb["system"]),
+        "readings_per_window": of_system(main, "ecluse", lambda one: one.readings_a_window),
+        "window_lines_per_msg": of_system(main, "ecluse", lambda one: one.window_lines),
     }
 
 
-def _steady(group: Sequence[Turn]) -> dict[str, Any]:
+def _varied(group: Sequence[Turn]) -> dict[str, Any]:
     """Return the figures of one workload beside the headline."""
-    first = next(iter(group[0].rounds.values()))
+    workload = next(iter(group[0].rounds.values())).workload
     values = {
         "gateway_cpu_us_per_msg": of_system(group, "ecluse", cpu),
         "messages_per_s": of_system(group, "ecluse", rate),
-        "gateway_peak_mb": of_system(group, "ecluse", lambda found: found.peak_mb["system"]),
+        "gateway_peak_mb": of_system(group, "ecluse", lambda one: one.peak_mb["system"]),
         "share_of_broker_limit": paired(group, "ecluse", "null", rate),
-        "broker_cpu_us_per_msg": of_system(group, "ecluse", lambda found: found.cpu_us["broker"]),
-        "sink_cpu_us_per_msg": Spread.of(
-            turn.rounds["ecluse"].cpu_us["sink"]
-            for turn in group
-            if "ecluse" in turn.rounds and "sink" in turn.rounds["ecluse"].cpu_us
-        ),
+        "reference_cpu_us_per_msg": of_system(group, "usual", cpu),
+        "reference_messages_per_s": of_system(group, "usual", rate),
+        "ratio_to_reference": paired(group, "usual", "ecluse", cpu),
+        "broker_cpu_us_per_msg": of_process(group, "ecluse", "broker"),
+        "readings_per_window": of_system(group, "ecluse", lambda one: one.readings_a_window),
+        "sink_cpu_us_per_msg": of_process(group, "ecluse", "sink"),
     }
-    latency = next((r.latency for turn in group for r in turn.rounds.values() if r.latency), {})
+    latency = next((one.latency for turn in group for one in turn.rounds.values() if one.latency), {})
     return {
-        "workload": first.workload.named(),
+        "workload": workload.named(),
+        **asdict(workload),
         **{name: asdict(spread) for name, spread in values.items() if spread is not None},
         "latency": latency,
     }

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import json
-import subprocess
-import sys
+import math
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import psutil
 
 from firmware_sim.clock import Scale
-from tests.benchmarks import generator, systems
+from tests.benchmarks import generator, sinks, systems
 from tests.benchmarks.counters import Counters
 from tests.benchmarks.headline import (
     EVENT_ORIGIN_NS,
@@ -23,27 +22,26 @@ from tests.benchmarks.headline import (
     WINDOW_S,
     Workload,
 )
-from tests.brokers import client, mosquitto, nats
-from tests.integration.gateway_process import PROJECT
-from tests.processes import stop, wait_until
+from tests.benchmarks.latency import quantiles
+from tests.benchmarks.load import held_back
+from tests.benchmarks.tap import Tap
+from tests.brokers import mosquitto, nats
+from tests.processes import wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    import subprocess
+    from collections.abc import Callable
     from pathlib import Path
 
-    import paho.mqtt.client as paho
-
-    from tests.benchmarks.systems import Account, Sink, System
+    from tests.benchmarks.sinks import Sink
+    from tests.benchmarks.systems import Account, System
     from tests.brokers import Broker
 
-    Beside = Callable[[Sink, Scale], dict[str, Any] | None]
+    Beside = Callable[[Sink, Scale, float], dict[str, Any]]
 
-AHEAD = 20_000
-"""How far a system that counts may be behind the generator."""
-AHEAD_AT_LEAST, AHEAD_S = 200_000, 2.0
-"""The same where the broker says once a second what it has delivered: seconds of the expected rate."""
-_DELIVERED = "$SYS/broker/publish/messages/sent"
 RATE_MIN = 1_000.0
+_SETTLED_S = 2.0
+"""From the first windows that are written to their steady flow: a flush, and what it brings about."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +51,15 @@ class Plan:
     warm_s: float
     span_s: float
     grace_s: float = GRACE_S
+
+    def with_windows(self, factor: float) -> Plan:
+        """Return the plan at which windows are written before it is measured, and whole numbers of them."""
+        window_s = WINDOW_S / factor
+        return replace(
+            self,
+            warm_s=max(self.warm_s, window_s + self.grace_s + _SETTLED_S),
+            span_s=math.ceil(self.span_s / window_s) * window_s if window_s > 1 else self.span_s,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,22 +76,31 @@ class Round:
     cpu_us: dict[str, float]
     """By process: system, broker, sink, generator."""
     cores: dict[str, float]
-    """Share of a core, by process."""
+    """Cores that were busy, by process; `else`: with what is no part of the round."""
     peak_mb: dict[str, float]
-    readings_a_window: float
+    window_lines: float
+    """Points of windows made, a message of the span."""
     sent: int
     """In the whole round."""
     held_s: float
     """How long the generator waited for the system."""
-    account: Account
+    account: Account | None
+    """None: it was not asked."""
     folder: Path
     """Its files: settings, state, logs, `ledger.npy`."""
+    seconds: dict[str, float]
+    """What the round's time went to."""
     latency: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def readings_a_window(self) -> float:
+        """Of a device, in the shortest window."""
+        return self.rate / self.workload.devices * WINDOW_S / self.factor
 
     @property
     def problems(self) -> tuple[str, ...]:
         """What makes the round void."""
-        return self.account.problems
+        return self.account.problems if self.account else ()
 
     def plain(self) -> dict[str, Any]:
         """Return values for JSON."""
@@ -96,50 +112,58 @@ class Round:
             "cores": self.cores,
             "peak_mb": self.peak_mb,
             "readings_a_window": self.readings_a_window,
+            "window_lines_per_msg": self.window_lines,
             "factor": self.factor,
             "messages": self.messages,
             "sent": self.sent,
-            "windows_written": self.account.windows,
+            "windows_written": self.account.windows if self.account else 0,
+            "held_s": self.held_s,
+            "seconds": self.seconds,
             "latency": self.latency,
             "problems": list(self.problems),
         }
 
 
-@dataclass(frozen=True, slots=True)
-class _Sample:
-    at_s: float
-    dealt: int
-    cpu_s: dict[str, float]
+def in_window(found: Round) -> bool:
+    """Tell whether a round had the readings a window that the workload asks for, within a tenth."""
+    return abs(found.readings_a_window / READINGS_A_WINDOW - 1) <= READINGS_TOLERANCE
 
 
 def round_of(
-    name: str, workload: Workload, folder: Path, plan: Plan, *, rate: float, beside: Beside | None = None
+    name: str,
+    workload: Workload,
+    folder: Path,
+    plan: Plan,
+    *,
+    rate: float,
+    beside: Beside | None = None,
+    accounted: bool = True,
 ) -> Round:
     """Run one round of a system (null, usual, ecluse); `rate` is what is expected: it makes the clock.
 
-    `beside` runs during the measured span, and takes as long: what it returns is the round's `latency`.
+    `beside` runs during the measured span, and takes as long as it is told: what it returns is the round's
+    `latency`, with publish → acknowledged beside it. Not `accounted`: ended at once after the span, as a
+    round that only calibrates.
     """
     folder.mkdir(parents=True)
-    factor = workload.factor(max(rate, RATE_MIN))
-    clock = folder / "clock.json"
-    scale = Scale.starting_now(factor, event_origin_ns=EVENT_ORIGIN_NS)
-    scale.write(clock)
-    with (
-        _broker(folder, workload.broker) as broker,
-        systems.sink(folder, workload.sink) as sink,
-        _system(name, (folder, broker, sink), workload, scale, plan) as system,
-    ):
-        stage = _Stage(
-            name=name,
-            system=system,
-            workload=workload,
-            broker=broker,
-            sink=sink,
-            folder=folder,
-            plan=plan,
-            scale=scale,
-        )
-        return _measured(stage, beside or (lambda _sink, _scale: time.sleep(plan.span_s)))
+    began = time.perf_counter()
+    scale = Scale.starting_now(workload.factor(max(rate, RATE_MIN)), event_origin_ns=EVENT_ORIGIN_NS)
+    scale.write(folder / "clock.json")
+    if name == "ecluse":
+        plan = plan.with_windows(scale.factor)
+    with contextlib.ExitStack() as standing:
+        broker = standing.enter_context(_broker(folder, workload.broker))
+        sink = standing.enter_context(sinks.sink(folder, workload.sink))
+        tap = standing.enter_context(Tap(broker.port, scale).running()) if beside else None
+        seen = broker if tap is None else replace(broker, port=tap.port)
+        place = systems.Place(folder, seen, sink)
+        system = standing.enter_context(systems.system(name, place, workload, scale, plan.grace_s))
+        started = time.perf_counter() - began
+        stage = _Stage(name, system, workload, broker, sink, folder, plan, scale, tap, rate)
+        found = _measured(stage, beside, accounted=accounted)
+        ended = time.perf_counter()
+    found.seconds.update(start=started, end=time.perf_counter() - ended)
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,48 +178,41 @@ class _Stage:
     folder: Path
     plan: Plan
     scale: Scale
+    tap: Tap | None
+    rate: float
 
 
-def _system(
-    name: str, place: tuple[Path, Broker, Sink], workload: Workload, scale: Scale, plan: Plan
-) -> contextlib.AbstractContextManager[System]:
-    if name == "null":
-        return systems.null(*place, workload)
-    if name == "usual":
-        return systems.usual(*place)
-    return systems.ecluse(*place, workload, scale, grace_s=plan.grace_s)
+@dataclass(frozen=True, slots=True)
+class _Sample:
+    at_s: float
+    dealt: int
+    windows: int
+    cpu_s: dict[str, float]
+    busy_s: float
+    """CPU that the whole machine has used."""
 
 
-def _measured(stage: _Stage, beside: Beside) -> Round:
-    system, workload, folder = stage.system, stage.workload, stage.folder
-    counters = Counters(folder / "sent.bin")
-    # The factor is that of the rate that is expected.
-    rate = stage.scale.factor / workload.factor(1.0)
-    with (
-        _delivered(stage.broker, folder) as delivered,
-        load(
-            folder,
-            stage.broker.port,
-            workload,
-            behind=system.counters or delivered,
-            ahead=AHEAD if system.counters else max(AHEAD_AT_LEAST, round(AHEAD_S * rate)),
-        ) as sending,
-    ):
-        processes = _processes(stage, sending)
-        watched = {role: psutil.Process(process.pid) for role, process in processes.items()}
+def _measured(stage: _Stage, beside: Beside | None, *, accounted: bool) -> Round:
+    system, workload, folder, plan = stage.system, stage.workload, stage.folder, stage.plan
+    counters, began = Counters(folder / "sent.bin"), time.perf_counter()
+    with held_back(folder, stage.broker, workload, system, stage.rate) as sending:
+        watched = {role: psutil.Process(process.pid) for role, process in _processes(stage, sending).items()}
         wait_until(
-            lambda: counters[generator.SENT] > 0 or sending.poll() is not None, within_s=30, what="the load"
+            lambda: counters[generator.SENT] > 0 or sending.poll() is not None, within_s=60, what="the load"
         )
-        time.sleep(stage.plan.warm_s)
-        begin = _sample(watched, system.dealt)
-        latency = beside(stage.sink, stage.scale)
-        end = _sample(watched, system.dealt)
+        time.sleep(plan.warm_s)
+        begin, first = _sample(watched, system), len(stage.tap.late_s) if stage.tap else 0
+        late = beside(stage.sink, stage.scale, plan.span_s) if beside else time.sleep(plan.span_s)
+        end = _sample(watched, system)
+        late = dict(late or {})
+        if stage.tap:
+            late["publish → durable"] = quantiles(stage.tap.late_s[first:])
         counters[generator.STOP] = 1
         out, _ = sending.communicate(timeout=systems.DRAIN_S)
         assert sending.returncode == 0, (folder / "generator.log").read_text()[-2000:]
         said = json.loads(out)
-        peak = {role: _peak_mb(process.pid) for role, process in processes.items() if role != "generator"}
-        account = system.account(int(said["messages"]))
+        peak = {role: _peak_mb(process) for role, process in watched.items() if role != "generator"}
+        account = system.account(int(said["messages"])) if accounted else None
     seconds, messages = end.at_s - begin.at_s, max(1, end.dealt - begin.dealt)
     used = {role: end.cpu_s[role] - begin.cpu_s[role] for role in watched}
     return Round(
@@ -205,14 +222,20 @@ def _measured(stage: _Stage, beside: Beside) -> Round:
         messages=messages,
         rate=messages / seconds,
         cpu_us={role: cpu / messages * 1e6 for role, cpu in used.items()},
-        cores={role: cpu / seconds for role, cpu in used.items()},
+        cores={role: cpu / seconds for role, cpu in used.items()}
+        | {"else": max(0.0, end.busy_s - begin.busy_s - sum(used.values())) / seconds},
         peak_mb=peak,
-        readings_a_window=messages / workload.devices / (seconds * stage.scale.factor / WINDOW_S),
+        window_lines=(end.windows - begin.windows) / messages,
         sent=int(said["messages"]),
         held_s=float(said["held_s"]),
         account=account,
         folder=folder,
-        latency=latency or {},
+        seconds={
+            "before": begin.at_s - began,
+            "span": seconds,
+            "after": time.perf_counter() - end.at_s,
+        },
+        latency=late,
     )
 
 
@@ -222,86 +245,33 @@ def _processes(stage: _Stage, sending: subprocess.Popen[bytes]) -> dict[str, sub
     return found if stage.sink.process is None else found | {"sink": stage.sink.process}
 
 
-@contextlib.contextmanager
-def load(
-    folder: Path,
-    port: int,
-    workload: Workload,
-    *,
-    behind: Path | None = None,
-    ahead: int = AHEAD,
-    messages: int = 1 << 40,
-) -> Iterator[subprocess.Popen[bytes]]:
-    """Run the generator; it ends when its STOP is set, or after so many messages.
-
-    It shares `clock.json`, and leaves its counters in `sent.bin`, its blocks in `ledger.npy`.
-    """
-    command = [sys.executable, "-m", "tests.benchmarks.generator"]
-    asked: dict[str, object] = {
-        "port": port,
-        "scale": folder / "clock.json",
-        "counters": folder / "sent.bin",
-        "devices": workload.devices,
-        "qos": workload.qos,
-        "rate": workload.rate,
-        "messages": messages,
-        "ledger": folder / "ledger.npy",
-    }
-    if behind is not None:
-        asked |= {"behind": behind, "ahead": ahead}
-    for name, value in asked.items():
-        command += [f"--{name}", str(value)]
-    with (folder / "generator.log").open("wb") as log:
-        process = subprocess.Popen(
-            command, cwd=PROJECT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log
-        )
-    try:
-        yield process
-    finally:
-        stop(process)
-
-
-@contextlib.contextmanager
-def _delivered(broker: Broker, folder: Path) -> Iterator[Path | None]:
-    """Keep a count of what the broker has delivered, where it says so: none of nats-server."""
-    if "mosquitto" not in str(broker.command[0]):
-        yield None
-        return
-    path = folder / "delivered.bin"
-    counters = Counters(path)
-    watcher = client(broker, "ecluse-benchmark")
-
-    def note(_client: object, _data: object, message: paho.MQTTMessage) -> None:
-        counters[0] = int(message.payload)
-
-    watcher.on_message = note
-    watcher.connect(broker.host, broker.port)
-    watcher.subscribe(_DELIVERED)
-    watcher.loop_start()
-    try:
-        yield path
-    finally:
-        watcher.disconnect()
-        watcher.loop_stop()
-
-
-def in_window(found: Round) -> bool:
-    """Tell whether a round had the readings a window that the workload asks for, within a tenth."""
-    return abs(found.readings_a_window / READINGS_A_WINDOW - 1) <= READINGS_TOLERANCE
-
-
 def _broker(folder: Path, kind: str) -> contextlib.AbstractContextManager[Broker]:
-    return nats(folder) if kind == "nats" else mosquitto(folder, extra="sys_interval 1")
+    return nats(folder) if kind == "nats" else mosquitto(folder)
 
 
-def _sample(watched: dict[str, psutil.Process], dealt: Callable[[], int]) -> _Sample:
-    count, at_s = dealt(), time.perf_counter()
-    times = {role: process.cpu_times() for role, process in watched.items()}
-    return _Sample(at_s, count, {role: one.user + one.system for role, one in times.items()})
+def _sample(watched: dict[str, psutil.Process], system: System) -> _Sample:
+    """Count, and read the processes' times at once after it."""
+    dealt, windows = system.dealt()
+    at_s = time.perf_counter()
+    used = {role: cpu_s(process) for role, process in watched.items()}
+    machine = psutil.cpu_times()
+    return _Sample(at_s, dealt, windows, used, sum(machine) - machine.idle - machine.iowait)
 
 
-def _peak_mb(pid: int) -> float:
-    """Return the most memory that a process ever had resident, MB."""
-    with open(f"/proc/{pid}/status", encoding="ascii") as status:  # noqa: PTH123 - of the kernel
-        line = next(line for line in status if line.startswith("VmHWM"))
-    return int(line.split()[1]) / 1_000
+def cpu_s(process: psutil.Process) -> float:
+    """Return the CPU that a process has used, user + system of all threads, its children's with it."""
+    if not process.is_running() or process.status() == psutil.STATUS_ZOMBIE:
+        return 0.0
+    times = process.cpu_times()
+    own = times.user + times.system + times.children_user + times.children_system
+    return own + sum(map(cpu_s, process.children()))
+
+
+def _peak_mb(process: psutil.Process) -> float:
+    """Return the most memory that a process and each of its children ever had resident, MB."""
+    peak = 0.0
+    for one in (process, *process.children(recursive=True)):
+        with open(f"/proc/{one.pid}/status", encoding="ascii") as status:  # noqa: PTH123 - of the kernel
+            line = next(line for line in status if line.startswith("VmHWM"))
+        peak += int(line.split()[1]) / 1_000
+    return peak

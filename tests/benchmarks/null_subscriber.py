@@ -11,11 +11,14 @@ from __future__ import annotations
 import argparse
 import asyncio
 import signal
+from dataclasses import replace
 from pathlib import Path
 
+from gateway import config
 from gateway.clock import SystemClock
 from gateway.ingest.mqtt import MqttSource
-from gateway.ingest.settings import MqttSettings, SessionState, SessionStatus
+from gateway.ingest.settings import SessionState, SessionStatus
+from gateway.upstream import mqtt_settings
 from tests.benchmarks.counters import Counters
 
 FILTER = "city/+/bin/+/up"
@@ -25,13 +28,10 @@ RECEIVED, READY = range(2)
 
 async def receive(port: int, counters: Counters, protocol: str) -> None:
     """Receive until told to stop."""
-    settings = MqttSettings(
-        host="127.0.0.1",
-        port=port,
-        client_id="ecluse-null",
-        filters=[(FILTER, 1)],
-        protocol="3.1.1" if protocol == "3.1.1" else "auto",
+    broker = config.Broker.model_validate(
+        {"url": f"mqtt://127.0.0.1:{port}", "client_id": "ecluse-null", "protocol": protocol}
     )
+    settings = replace(mqtt_settings(broker), filters=[(FILTER, 1)])
 
     def note(status: SessionStatus) -> None:
         counters[READY] = status.state is SessionState.CONNECTED
