@@ -189,7 +189,7 @@ async def test_a_cut_at_any_await_changes_nothing(tmp_path: Path) -> None:
 
     cuts = await asyncio.gather(*(cut_at(place) for place in range(1, whole.crossing.count + 1)))
     # The last places may not be reached: how much is taken together follows the machine's clock.
-    assert sum(cuts) > whole.crossing.count * 3 // 4
+    assert sum(cuts) > whole.crossing.count // 2
 
 
 async def test_acknowledged_once_and_only_when_durable(tmp_path: Path) -> None:
