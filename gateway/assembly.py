@@ -96,6 +96,7 @@ async def open_parts(
         rules=saved.rules,
         aggregator=_aggregator(settings, state, saved),
         identities=saved.identities,
+        rates=saved.rates,
         books=saved.books,
         observer=RegistryObserver(fleet, strangers),
         accepted=saved.accepted,

@@ -71,6 +71,7 @@ class Reason(StrEnum):
     IN_THE_FUTURE = "in the future"
     TOO_OLD = "too old"
     CONFLICTING_DUPLICATE = "conflicting duplicate"
+    RATE_LIMITED = "rate limited"
     REFUSED_BY_SINK = "refused by sink"
 
 
