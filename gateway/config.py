@@ -95,7 +95,11 @@ class Broker(Section):
         "Memory for uplinks read and not yet acknowledged; beyond, the socket is paused and "
         "the broker waits.",
     )
-    max_packet: Size = _written("256kB", "Larger packets are refused by the broker (MQTT 5).")
+    max_packet: Size = _written(
+        "256kB",
+        "Larger packets are held back by the broker (MQTT 5); of those that come all the same the first "
+        "bytes are kept.",
+    )
     queue: Size = _written(
         "1GB",
         "What the broker keeps for us while we are away (max_queued_bytes of "

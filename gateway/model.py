@@ -72,6 +72,7 @@ class Reason(StrEnum):
     TOO_OLD = "too old"
     CONFLICTING_DUPLICATE = "conflicting duplicate"
     RATE_LIMITED = "rate limited"
+    BROKEN_PACKET = "broken packet"
     REFUSED_BY_SINK = "refused by sink"
 
 

@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 RATE_SAMPLES = 20
 """One each half second: rates are those of the last ten seconds."""
 
+STUCK_NS = 60 * 10**9
+"""A connection that has lasted so long got past the packet that ended those before."""
+
 _LINK_STATES = {
     SessionState.NEW: State.STARTING,
     SessionState.CONNECTING: State.STARTING,
@@ -168,6 +171,8 @@ class Survey:
         state = _LINK_STATES.get(status.state, State.DOWN)
         detail = f"{status.state.value}, MQTT {'5' if status.protocol == 5 else '3.1.1'}"
         error = status.last_error if state is not State.OK else ""
+        if status.stuck and (state is not State.OK or now - status.since_ns < STUCK_NS):
+            state, error = max(state, State.DEGRADED, key=list(State).index), status.stuck
         if state is State.OK and status.refused_filters:
             state, error = State.DEGRADED, f"not granted: {', '.join(status.refused_filters)}"
         if state is State.OK and status.gap_possible_ns and now - status.gap_possible_ns < 3600 * 10**9:

@@ -138,6 +138,13 @@ class Treatment:
             group = self._group(readings.profile, readings.group, readings.table)
             self._product.raw += raw_points(readings, group.tags)
 
+    def whose(self, topic: bytes) -> tuple[str, str, str]:
+        """Return the site, the device and the profile of a topic; empty where it tells none."""
+        routes = self.routes
+        code = routes.codes([topic])
+        number = int(routes.decoder_of(code)[0])
+        return *routes.devices[int(code[0])], routes.decoders[number].plan.name if number >= 0 else ""
+
     def take(self) -> Product:
         """Return what is on its way out, and begin anew."""
         product, self._product = self._product, Product()
@@ -205,10 +212,8 @@ class Treatment:
     def _whole(self, rejection: Rejection, located: _Located) -> Refused:
         """Return the uplink behind a rejection, with what its topic says of its device."""
         batch, index = located.of(rejection.index)
-        topic, routes = batch.topics[index], self.routes
-        code = routes.codes([topic])
-        site, device = routes.devices[int(code[0])]
-        number = int(routes.decoder_of(code)[0])
+        topic = batch.topics[index]
+        site, device, profile = self.whose(topic)
         return Refused(
             position=batch.position,
             index=index,
@@ -219,7 +224,7 @@ class Treatment:
             detail=rejection.detail,
             site=site,
             device=device,
-            profile=routes.decoders[number].plan.name if number >= 0 else "",
+            profile=profile,
         )
 
 

@@ -7,10 +7,10 @@ into batches, the same uplinks pass. Memory is bounded by the devices heard with
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-import msgspec
 import numpy as np
 
 from gateway.literals import Rate
@@ -24,13 +24,6 @@ if TYPE_CHECKING:
 SAMPLE_NS = 60 * NS_PER_S
 """One refused uplink a device is kept in each such interval, as a sample."""
 _NO_INTERVAL = -1
-
-
-class _Saved(msgspec.Struct):
-    """What a checkpoint keeps of one tally."""
-
-    interval: int
-    counts: list[tuple[str, str, int]]
 
 
 @dataclass(slots=True)
@@ -81,19 +74,17 @@ class Tally:
         self._counts[ordered[first]] += lengths
         return places
 
-    def saved(self) -> _Saved:
-        """Return what a checkpoint keeps."""
+    def saved(self) -> tuple[int, list[tuple[str, str, int]]]:
+        """Return what a checkpoint keeps, as values for JSON."""
         counts = self._counts.tolist()
-        return _Saved(
-            self._interval,
-            [(site, device, counts[number]) for (site, device), number in self._numbers.items()],
-        )
+        numbers = self._numbers.items()
+        return self._interval, [(site, device, counts[number]) for (site, device), number in numbers]
 
-    def restore(self, saved: _Saved) -> None:
+    def restore(self, interval: int, counts: list[tuple[str, str, int]]) -> None:
         """Take back what `saved` gave."""
-        self._interval = saved.interval
-        self._numbers = {(site, device): number for number, (site, device, _) in enumerate(saved.counts)}
-        self._counts = np.array([count for *_, count in saved.counts] + [0] * 64, dtype=np.int64)
+        self._interval = interval
+        self._numbers = {(site, device): number for number, (site, device, _) in enumerate(counts)}
+        self._counts = np.array([count for *_, count in counts] + [0] * 64, dtype=np.int64)
 
 
 class Rates:
@@ -130,19 +121,16 @@ class Rates:
         """Return everything, as bytes; nothing where there is no limit."""
         if self.limit is None:
             return b""
-        limit = self.limit
-        return msgspec.msgpack.encode(
-            (limit.count, limit.interval_ns, self._used.saved(), self._sampled.saved())
-        )
+        tallies = (self._used.saved(), self._sampled.saved())
+        return json.dumps((self.limit.count, self.limit.interval_ns, *tallies)).encode()
 
     def restore(self, state: bytes) -> None:
-        """Take back what `state` gave. Raises msgspec.DecodeError."""
+        """Take back what `state` gave."""
         if not state:
             self.use(None)
             return
-        count, interval_ns, used, sampled = msgspec.msgpack.decode(
-            state, type=tuple[int, int, _Saved, _Saved]
-        )
+        saved: list[Any] = json.loads(state)
+        count, interval_ns, used, sampled = saved
         self.use(Rate(count, interval_ns))
-        self._used.restore(used)
-        self._sampled.restore(sampled)
+        self._used.restore(*used)
+        self._sampled.restore(*sampled)
