@@ -140,10 +140,7 @@ class Treatment:
 
     def whose(self, topic: bytes) -> tuple[str, str, str]:
         """Return the site, the device and the profile of a topic; empty where it tells none."""
-        routes = self.routes
-        code = routes.codes([topic])
-        number = int(routes.decoder_of(code)[0])
-        return *routes.devices[int(code[0])], routes.decoders[number].plan.name if number >= 0 else ""
+        return self.routes.whose(topic)
 
     def take(self) -> Product:
         """Return what is on its way out, and begin anew."""

@@ -85,6 +85,7 @@ class Routes:
         """The (site, device) of each code; ("", "") where none was found."""
         self.refusals: dict[int, Refusal] = {}
         """The codes of topics that are refused."""
+        self._profiles: dict[int, str] = {}
         self._decoder_of = GrowingColumn(-1, np.int32)
         self._known = GrowingColumn(0, np.bool_)
         self.update(
@@ -145,6 +146,17 @@ class Routes:
         """Return for each code the place of its decoder in `decoders`, int32[n]; -1 where refused."""
         return self._decoder_of.take(codes)
 
+    def whose(self, topic: bytes) -> tuple[str, str, str]:
+        """Return the site, the device and the profile that uplinks of a topic belong to, "" where none is.
+
+        One topic at a time, without an array: a flood of what is refused asks for each.
+        """
+        code = self._codes.get(topic)
+        if code is None:
+            self._learn([topic])
+            code = self._codes.get(topic, _TOO_LONG)
+        return *self.devices[code], self._profiles.get(code, "")
+
     def unknown_first(self, codes: Int32) -> list[int]:
         """Return the first place in `codes` of each device that is not in the registry."""
         places = np.flatnonzero(~self._known.take(codes))
@@ -155,6 +167,7 @@ class Routes:
         self._codes.clear()
         self.devices.clear()
         self.refusals.clear()
+        self._profiles.clear()
         self._decoder_of.clear()
         self._known.clear()
         for decoder in self.decoders:
@@ -257,6 +270,7 @@ class Routes:
         return None
 
     def _admit(self, code: int, profile: str, device: Device | None) -> None:
+        self._profiles[code] = profile
         number = self._number[profile]
         self._decoder_of.set(code, number)
         self._known.set(code, device is not None)
