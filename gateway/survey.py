@@ -133,7 +133,7 @@ class Survey:
             readings=asdict(books.readings) | {"difference": books.readings.difference()},
             sinks={name: self._sink_book(log, name) for log in self._logs for name in log.sinks},
             reasons=dict(books.reasons),
-            quarantine_evicted=self._quarantine.evicted,
+            quarantine_evicted=self._quarantine.evicted + books.not_kept,
             late=books.late,
             windows=books.windows,
             corrections=books.corrections,

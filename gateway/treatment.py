@@ -7,6 +7,7 @@ on its way out is in the product that `take` gives.
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections import Counter
 from dataclasses import dataclass, field, replace
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
@@ -44,6 +45,15 @@ if TYPE_CHECKING:
     from gateway.ports import DeviceObserver
     from gateway.profiles.plan import GroupPlan, ProfilePlan
     from gateway.rules import Rules
+
+
+STRANGERS_A_RECORD = 200
+"""Uplinks of one journal record that go to quarantine although no device of the registry sent them.
+
+A record is one read: only a flood brings more. Each invented name would else be a row of its own, and
+push out what real devices sent. By record, so that a replay keeps the same ones.
+"""
+_OF_STRANGERS = frozenset({Reason.UNKNOWN_DEVICE, Reason.UNKNOWN_TOPIC})
 
 
 @dataclass(slots=True)
@@ -204,11 +214,18 @@ class Treatment:
         for rejection in sorted(rejections, key=lambda rejection: rejection.index):
             once.setdefault((rejection.index, rejection.reason), rejection)
         self.books.reasons.update(reason.value for _, reason in once)
-        self._product.refused += [self._whole(rejection, located) for rejection in once.values()]
+        strangers: Counter[int] = Counter()
+        for rejection in once.values():
+            batch, index = located.of(rejection.index)
+            if rejection.reason in _OF_STRANGERS:
+                strangers[batch.position] += 1
+                if strangers[batch.position] > STRANGERS_A_RECORD:
+                    self.books.not_kept += 1
+                    continue
+            self._product.refused.append(self._whole(rejection, batch, index))
 
-    def _whole(self, rejection: Rejection, located: _Located) -> Refused:
+    def _whole(self, rejection: Rejection, batch: RawBatch, index: int) -> Refused:
         """Return the uplink behind a rejection, with what its topic says of its device."""
-        batch, index = located.of(rejection.index)
         topic = batch.topics[index]
         site, device, profile = self.whose(topic)
         return Refused(

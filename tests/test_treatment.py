@@ -17,7 +17,7 @@ from gateway.quality.neighbours import Neighbours
 from gateway.rules import Limits, Rules
 from gateway.saving import Saved
 from gateway.testing import MemoryStateStore
-from gateway.treatment import Treatment
+from gateway.treatment import STRANGERS_A_RECORD, Treatment
 from tests.decode.plans import batch
 from tests.river import DEVICES, LIMITS, MINUTE_NS, PLANS, START_NS, bin_uplink, topic
 
@@ -242,6 +242,23 @@ def last_of(raw: Sequence[Points]) -> dict[Any, Any]:
             tags = points.tags[points.series[row]]
             found[points.measurement, tags, int(points.time[row])] = values
     return found
+
+
+# --- a flood of strangers ---
+
+
+def test_strangers_cannot_fill_quarantine_with_one_read() -> None:
+    """So many of each record are kept; all are counted, and what known devices sent is kept besides."""
+    bench = Bench()
+    flood = [(topic(f"x-{n}"), b"?") for n in range(STRANGERS_A_RECORD + 50)]
+    product = bench.feed([*flood, (topic("bin-1"), b"{")], flood[:10])
+    books = bench.treatment.books
+    kept = [(row.position, row.index) for row in product.refused if row.reason is Reason.UNKNOWN_DEVICE]
+    assert kept == [(1, n) for n in range(STRANGERS_A_RECORD)] + [(2, n) for n in range(10)]
+    assert [row.device for row in product.refused if row.reason is Reason.NOT_JSON] == ["bin-1"]
+    assert books.reasons["unknown device"] == len(flood) + 10
+    assert books.uplinks.quarantined == len(flood) + 11
+    assert (books.not_kept, books.uplinks.difference()) == (50, 0)
 
 
 # --- the limit on a device's uplinks ---

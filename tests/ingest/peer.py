@@ -259,7 +259,11 @@ class BadBroker:
             if first >> 4 == 1:
                 writer.write(b"\x20\x03\x00\x00\x00" if self.level == MQTT_5 else b"\x20\x02\x00\x00")
             elif first >> 4 == 8:
-                answer = body[:2] + (b"\x00" if self.level == MQTT_5 else b"") + b"\x01"
+                properties = b"\x00" if self.level == MQTT_5 else b""
+                at, filters = 2 + len(properties), 0  # no client of ours has properties there
+                while at < len(body):
+                    at, filters = at + 3 + int.from_bytes(body[at : at + 2], "big"), filters + 1
+                answer = body[:2] + properties + b"\x01" * filters
                 writer.write(packet(0x90, answer))
                 await self._say(writer)
             elif first >> 4 == 4:
