@@ -88,7 +88,9 @@ def misbehave(
     def against(bad: BadBroker) -> None:
         (folder / "devices.csv").write_text(DEVICES, encoding="utf-8")
         place = Broker("127.0.0.1", bad.port, (), folder / "none")
-        with gateway(folder, place, more={"broker": {"protocol": "5" if level == 5 else "3.1.1"}}) as running:
+        more = {"broker": {"protocol": "5" if level == 5 else "3.1.1"}}
+        with gateway(folder, place, more=more, start=False) as running:
+            running.start(ready=False)
             check(bad, running)
 
     async def run() -> None:
@@ -111,7 +113,7 @@ def test_a_broker_that_ignores_our_maximum(tmp_path: Path) -> None:
             assert now["queues"]["quarantine"]["items"] == 1
             if run == 1:
                 running.kill()
-                running.start()
+                running.start(ready=False)
 
     misbehave(5, tmp_path, check, long)
     assert quarantined(tmp_path / "state") == Counter([(topic("bin-1").encode(), b"x" * KEPT, "too large")])
@@ -125,7 +127,7 @@ def test_a_fatal_packet_is_said_with_what_to_do(tmp_path: Path) -> None:
         running.wait(
             lambda now: "client id 'ecluse-test'" in now["components"][0]["last_error"], "what to do is said"
         )
-        now = running.wait(lambda now: now["uplinks"]["decoded"] == 1, "what came before is decoded")
+        now = running.wait(lambda now: now["uplinks"]["decoded"] > 0, "what came before is decoded")
         assert not now["ready"]
 
     misbehave(4, tmp_path, check, good + fatal)
