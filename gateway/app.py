@@ -125,6 +125,7 @@ class Gateway:
             clock=self._clock,
             last_connection=river.connection,
             known_filters=river.filters,
+            keep=parts.keep,
         )
         parts.survey.changeable.become(State.OK, "flows", since_ns=self._clock.now_ns())
 

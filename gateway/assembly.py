@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import structlog
@@ -31,10 +31,11 @@ from gateway.survey import Survey
 from gateway.treatment import Treatment
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping
 
     from gateway.closing import Closing
     from gateway.config import Settings
+    from gateway.model import Refused
     from gateway.ports import Clock, Sink
     from gateway.saving import Saved
     from gateway.sinks.writer import Writer
@@ -55,6 +56,8 @@ class Parts:
     strangers: UnknownDevices
     river: River
     survey: Survey
+    keep: Callable[[Refused], Awaitable[None]]
+    """Puts the beginning of a packet that no journal could take into quarantine."""
 
 
 def clock_of(settings: Settings) -> SystemClock:
@@ -96,6 +99,7 @@ async def open_parts(
         rules=saved.rules,
         aggregator=_aggregator(settings, state, saved),
         identities=saved.identities,
+        rates=saved.rates,
         books=saved.books,
         observer=RegistryObserver(fleet, strangers),
         accepted=saved.accepted,
@@ -131,7 +135,16 @@ async def open_parts(
         fleet=fleet,
         meters=meters,
     )
-    return Parts(state, journal, treatment, sinks, writers, strangers, river, survey)
+    keep = _keeper(treatment, refused)
+    return Parts(state, journal, treatment, sinks, writers, strangers, river, survey, keep)
+
+
+def _keeper(treatment: Treatment, quarantine: QuarantineOutlet) -> Callable[[Refused], Awaitable[None]]:
+    async def keep(refused: Refused) -> None:
+        site, device, profile = treatment.whose(refused.topic)
+        await quarantine.packet(replace(refused, site=site, device=device, profile=profile))
+
+    return keep
 
 
 def _sinks(settings: Settings, clock: Clock, closing: Closing) -> dict[str, Sink]:

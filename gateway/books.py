@@ -75,6 +75,8 @@ class Books:
     corrections: int = 0
     not_delivered: int = 0
     """Corrections that sinks which cannot overwrite did not get, each counted once."""
+    not_kept: int = 0
+    """Quarantined uplinks of strangers that gave way at once: one record held too many."""
 
     def treated(self) -> Books:
         """Return the books of what was treated: a replay journals and counts the rest again.
@@ -94,6 +96,7 @@ class Books:
             "windows": self.windows,
             "corrections": self.corrections,
             "not_delivered": self.not_delivered,
+            "not_kept": self.not_kept,
         }
 
     @classmethod
@@ -107,4 +110,5 @@ class Books:
             windows=values["windows"],
             corrections=values["corrections"],
             not_delivered=values["not_delivered"],
+            not_kept=values.get("not_kept", 0),
         )

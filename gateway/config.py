@@ -24,7 +24,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from gateway.config_paths import anchored
 from gateway.config_problems import NESTED, PREFIX, problems, unknown_variables
-from gateway.config_types import Duration, SinkName, Size, Zone
+from gateway.config_types import Duration, Rate, SinkName, Size, Zone
 from gateway.errors import ConfigurationError, Problem
 from gateway.literals import is_loopback
 
@@ -95,7 +95,11 @@ class Broker(Section):
         "Memory for uplinks read and not yet acknowledged; beyond, the socket is paused and "
         "the broker waits.",
     )
-    max_packet: Size = _written("256kB", "Larger packets are refused by the broker (MQTT 5).")
+    max_packet: Size = _written(
+        "256kB",
+        "Larger packets are held back by the broker (MQTT 5); of those that come all the same the first "
+        "bytes are kept.",
+    )
     queue: Size = _written(
         "1GB",
         "What the broker keeps for us while we are away (max_queued_bytes of "
@@ -256,6 +260,11 @@ class Devices(Section):
         default=1_000_000,
         ge=1,
         description="Series a profile may create in all: memory here, and far more in the database.",
+    )
+    max_rate: Rate = Field(
+        default="off",
+        description="Messages of one device in each second, minute or hour of receipt, such as 600/min; more "
+        "are refused, counted and sampled in quarantine. What a device sends after an outage counts, too.",
     )
 
 

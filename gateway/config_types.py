@@ -1,4 +1,4 @@
-"""What the values of the settings are: durations, sizes, zones and names, as people write them."""
+"""What the values of the settings are: durations, sizes, rates, zones and names, as people write them."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from gateway.literals import duration_ns, size_bytes
+from gateway.literals import duration_ns, rate, size_bytes
 
-__all__ = ["Duration", "SinkName", "Size", "Zone"]
+__all__ = ["Duration", "Rate", "SinkName", "Size", "Zone"]
 
 
 def _ns(value: object) -> object:
@@ -30,6 +30,11 @@ def _short_name(value: str) -> str:
     return value
 
 
+def _written_rate(value: str) -> str:
+    rate(value)
+    return value
+
+
 def _known_zone(value: str) -> str:
     try:
         ZoneInfo(value)
@@ -44,5 +49,6 @@ Duration = Annotated[
 Size = Annotated[
     int, BeforeValidator(_bytes), Field(ge=0, json_schema_extra={"type": "string", "examples": ["256MB"]})
 ]
+Rate = Annotated[str, AfterValidator(_written_rate), Field(json_schema_extra={"examples": ["600/min"]})]
 Zone = Annotated[str, AfterValidator(_known_zone)]
 SinkName = Annotated[str, AfterValidator(_short_name), Field(json_schema_extra={"pattern": _NAME.pattern})]

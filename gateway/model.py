@@ -71,6 +71,8 @@ class Reason(StrEnum):
     IN_THE_FUTURE = "in the future"
     TOO_OLD = "too old"
     CONFLICTING_DUPLICATE = "conflicting duplicate"
+    RATE_LIMITED = "rate limited"
+    BROKEN_PACKET = "broken packet"
     REFUSED_BY_SINK = "refused by sink"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from gateway.model import Reason, Refused
+from gateway.quarantine.reader import BROKER
 from gateway.sinks import columns
 from gateway.sinks.line_protocol import LineEncoder
 from gateway.sinks.outbox import Entry
@@ -88,7 +89,7 @@ class LogOutlet:
 
 
 class QuarantineOutlet:
-    """The quarantine: refused uplinks from the river, refused points from the sinks."""
+    """The quarantine: refused uplinks from the river, points from sinks, heads of packets from the broker."""
 
     name = "quarantine"
 
@@ -117,6 +118,10 @@ class QuarantineOutlet:
             for line, why in lines
         ]
         await self._store.put(rows, sink=sink)
+
+    async def packet(self, refused: Refused) -> None:
+        """Keep the first bytes of a packet that no journal could take; the same one again is the same row."""
+        await self._store.put([refused], sink=BROKER)
 
     @property
     def full(self) -> bool:

@@ -270,6 +270,7 @@ class River:
             books=treatment.books.treated(),
             rules=treatment.rules if treatment.rules_changed else None,
             identities=treatment.identities,
+            rates=treatment.rates,
             accepted=treatment.routes.unknown,
         )
         await asyncio.to_thread(self._state.commit, changes, meta)

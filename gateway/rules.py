@@ -35,6 +35,8 @@ class Limits:
     accept_unknown: bool = False
     max_unknown: int = 1_000
     max_series: int = 1_000_000
+    max_rate: str = "off"
+    """Uplinks of one device in an interval of receipt, as `literals.rate` reads it."""
 
 
 @dataclass(slots=True)

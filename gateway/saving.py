@@ -1,4 +1,4 @@
-"""What a checkpoint remembers beside the aggregator's cells: position, marks, books, rules, identities."""
+"""What a checkpoint remembers beside the aggregator's cells: position, books, rules, what was heard."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import orjson
 
 from gateway.books import Books
 from gateway.decode.identity import Identities
+from gateway.decode.rates import Rates
 from gateway.rules import Rules
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ class Saved:
     books: Books = field(default_factory=Books)
     rules: Rules = field(default_factory=Rules)
     identities: Identities = field(default_factory=Identities)
+    rates: Rates = field(default_factory=Rates)
     accepted: list[tuple[str, str]] = field(default_factory=list)
     """Devices that the registry does not know and that were accepted."""
 
@@ -56,6 +58,8 @@ def restore(store: Meta) -> Saved:
         return Saved()
     identities = Identities()
     identities.restore(store.meta("identities") or identities.state())
+    rates = Rates()
+    rates.restore(store.meta("rates") or b"")
     return Saved(
         cut=Cut(
             position=int(position),
@@ -66,6 +70,7 @@ def restore(store: Meta) -> Saved:
         books=Books.from_dict(orjson.loads(store.meta("books") or b"{}")),
         rules=Rules.restored(store.meta("rules")),
         identities=identities,
+        rates=rates,
         accepted=[(site, device) for site, device in orjson.loads(store.meta("accepted") or b"[]")],
     )
 
@@ -76,6 +81,7 @@ def encode(
     books: Books,
     rules: Rules | None,
     identities: Identities,
+    rates: Rates,
     accepted: Iterable[tuple[str, str]],
 ) -> dict[str, bytes]:
     """Return the meta values of a checkpoint; `rules` is None where they did not change."""
@@ -86,6 +92,7 @@ def encode(
         "marks": orjson.dumps(cut.marks),
         "books": orjson.dumps(books.as_dict()),
         "identities": identities.state(),
+        "rates": rates.state(),
         "accepted": orjson.dumps(list(accepted)),
     }
     return values if rules is None else values | {"rules": rules.dump()}

@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 RATE_SAMPLES = 20
 """One each half second: rates are those of the last ten seconds."""
 
+STUCK_NS = 60 * 10**9
+"""A connection that has lasted so long got past the packet that ended those before."""
+
 _LINK_STATES = {
     SessionState.NEW: State.STARTING,
     SessionState.CONNECTING: State.STARTING,
@@ -130,7 +133,7 @@ class Survey:
             readings=asdict(books.readings) | {"difference": books.readings.difference()},
             sinks={name: self._sink_book(log, name) for log in self._logs for name in log.sinks},
             reasons=dict(books.reasons),
-            quarantine_evicted=self._quarantine.evicted,
+            quarantine_evicted=self._quarantine.evicted + books.not_kept,
             late=books.late,
             windows=books.windows,
             corrections=books.corrections,
@@ -168,6 +171,8 @@ class Survey:
         state = _LINK_STATES.get(status.state, State.DOWN)
         detail = f"{status.state.value}, MQTT {'5' if status.protocol == 5 else '3.1.1'}"
         error = status.last_error if state is not State.OK else ""
+        if status.stuck and (state is not State.OK or now - status.since_ns < STUCK_NS):
+            state, error = max(state, State.DEGRADED, key=list(State).index), status.stuck
         if state is State.OK and status.refused_filters:
             state, error = State.DEGRADED, f"not granted: {', '.join(status.refused_filters)}"
         if state is State.OK and status.gap_possible_ns and now - status.gap_possible_ns < 3600 * 10**9:

@@ -7,6 +7,7 @@ on its way out is in the product that `take` gives.
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections import Counter
 from dataclasses import dataclass, field, replace
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,8 @@ import numpy as np
 from gateway.decode.decoder import decode_together
 from gateway.decode.parameters import Parameters
 from gateway.decode.routes import Routes, table_key
-from gateway.model import Refused
+from gateway.literals import rate
+from gateway.model import Reason, Refused
 from gateway.quality.bounds import bound
 from gateway.quality.ranges import range_flags
 from gateway.sinks.points import TagSets, raw_points, window_points
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from gateway.books import Books
     from gateway.decode.decoder import Decoded
     from gateway.decode.identity import Identities
+    from gateway.decode.rates import Rates
     from gateway.model import (
         Control,
         Device,
@@ -35,7 +38,6 @@ if TYPE_CHECKING:
         Points,
         RawBatch,
         Readings,
-        Reason,
         Rejection,
         SeriesTable,
         Windows,
@@ -43,6 +45,15 @@ if TYPE_CHECKING:
     from gateway.ports import DeviceObserver
     from gateway.profiles.plan import GroupPlan, ProfilePlan
     from gateway.rules import Rules
+
+
+STRANGERS_A_RECORD = 200
+"""Uplinks of one journal record that go to quarantine although no device of the registry sent them.
+
+A record is one read: only a flood brings more. Each invented name would else be a row of its own, and
+push out what real devices sent. By record, so that a replay keeps the same ones.
+"""
+_OF_STRANGERS = frozenset({Reason.UNKNOWN_DEVICE, Reason.UNKNOWN_TOPIC})
 
 
 @dataclass(slots=True)
@@ -70,6 +81,7 @@ class Treatment:
         rules: Rules,
         aggregator: Aggregator,
         identities: Identities,
+        rates: Rates,
         books: Books,
         observer: DeviceObserver,
         accepted: Iterable[tuple[str, str]] = (),
@@ -77,6 +89,8 @@ class Treatment:
         self.rules = rules
         self.aggregator = aggregator
         self.identities = identities
+        self.rates = rates
+        rates.use(rate(rules.limits.max_rate))
         self.books = books
         self.rules_changed = False
         self._observer = observer
@@ -98,24 +112,22 @@ class Treatment:
         limits = self.rules.limits
         self.aggregator.use(self.rules.kept_plans(), zones=limits.zones, default_zone=limits.default_zone)
         self.routes.update(self.rules.plans, self.rules.devices, **_limits(self.rules))
+        self.rates.use(rate(limits.max_rate))
         self._groups.clear()
 
     def uplinks(self, batches: Sequence[RawBatch]) -> None:
         """Treat batches that stand one after the other in the journal."""
         if not batches:
             return
-        decoded = decode_together(batches, self.routes, self.identities)
+        decoded = decode_together(batches, self.routes, self.identities, self.rates)
         rejections = list(decoded.rejections)
         for readings in decoded.readings:
             rejections += self._readings(readings)
         self._count(decoded, rejections, sum(map(len, batches)))
         located = _Located(batches)
-        # Two groups of one uplink can be refused for one reason: it is in quarantine once for each reason.
-        once: dict[tuple[int, Reason], Rejection] = {}
-        for rejection in sorted(rejections, key=lambda rejection: rejection.index):
-            once.setdefault((rejection.index, rejection.reason), rejection)
-        self.books.reasons.update(reason.value for _, reason in once)
-        self._product.refused += [self._whole(rejection, located) for rejection in once.values()]
+        self._refuse([*rejections, *decoded.samples], located)
+        if len(decoded.limited):
+            self.books.reasons[Reason.RATE_LIMITED.value] += len(decoded.limited) - len(decoded.samples)
         self._observe(decoded, located, at_ns=batches[-1].received_ns)
         if not self._product.oldest_ns:
             self._product.oldest_ns = batches[0].received_ns
@@ -135,6 +147,10 @@ class Treatment:
         for readings in self.aggregator.replayed():
             group = self._group(readings.profile, readings.group, readings.table)
             self._product.raw += raw_points(readings, group.tags)
+
+    def whose(self, topic: bytes) -> tuple[str, str, str]:
+        """Return the site, the device and the profile of a topic; empty where it tells none."""
+        return self.routes.whose(topic)
 
     def take(self) -> Product:
         """Return what is on its way out, and begin anew."""
@@ -179,6 +195,7 @@ class Treatment:
         book.quarantined += len({r.index for r in decoded.rejections if not r.readings})
         book.duplicate += len(decoded.duplicates)
         book.ignored += len(decoded.ignored)
+        book.rate_limited += len(decoded.limited)
         book.pending -= uplinks
         readings.decoded += sum(rejection.readings for rejection in decoded.rejections)
         readings.rejected += sum(rejection.readings for rejection in rejections)
@@ -190,13 +207,27 @@ class Treatment:
             payload = batch.payloads[index]
             self._observer.unknown(stranger.site, stranger.device, stranger.topic, payload, at_ns)
 
-    def _whole(self, rejection: Rejection, located: _Located) -> Refused:
+    def _refuse(self, rejections: Sequence[Rejection], located: _Located) -> None:
+        """Send refused uplinks to quarantine, and count why."""
+        # Two groups of one uplink can be refused for one reason: it is in quarantine once for each reason.
+        once: dict[tuple[int, Reason], Rejection] = {}
+        for rejection in sorted(rejections, key=lambda rejection: rejection.index):
+            once.setdefault((rejection.index, rejection.reason), rejection)
+        self.books.reasons.update(reason.value for _, reason in once)
+        strangers: Counter[int] = Counter()
+        for rejection in once.values():
+            batch, index = located.of(rejection.index)
+            if rejection.reason in _OF_STRANGERS:
+                strangers[batch.position] += 1
+                if strangers[batch.position] > STRANGERS_A_RECORD:
+                    self.books.not_kept += 1
+                    continue
+            self._product.refused.append(self._whole(rejection, batch, index))
+
+    def _whole(self, rejection: Rejection, batch: RawBatch, index: int) -> Refused:
         """Return the uplink behind a rejection, with what its topic says of its device."""
-        batch, index = located.of(rejection.index)
-        topic, routes = batch.topics[index], self.routes
-        code = routes.codes([topic])
-        site, device = routes.devices[int(code[0])]
-        number = int(routes.decoder_of(code)[0])
+        topic = batch.topics[index]
+        site, device, profile = self.whose(topic)
         return Refused(
             position=batch.position,
             index=index,
@@ -207,7 +238,7 @@ class Treatment:
             detail=rejection.detail,
             site=site,
             device=device,
-            profile=routes.decoders[number].plan.name if number >= 0 else "",
+            profile=profile,
         )
 
 

@@ -96,4 +96,5 @@ def limits_of(settings: Settings) -> Limits:
         accept_unknown=settings.devices.unknown == "accept",
         max_unknown=settings.devices.max_unknown,
         max_series=settings.devices.max_series,
+        max_rate=settings.devices.max_rate,
     )

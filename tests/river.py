@@ -154,6 +154,7 @@ async def opened(
             rules=saved.rules,
             aggregator=aggregator,
             identities=saved.identities,
+            rates=saved.rates,
             books=saved.books,
             observer=RegistryObserver(FleetRoll(started_ns=clock.now_ns()), strangers),
             accepted=saved.accepted,

@@ -18,7 +18,7 @@ def test_every_column_counts(book: type, left: str) -> None:
 
 def test_they_come_back_from_json() -> None:
     """As they were."""
-    books = Books(late=1, windows=2, corrections=3, not_delivered=4)
+    books = Books(late=1, windows=2, corrections=3, not_delivered=4, not_kept=8)
     books.uplinks.journalled = 5
     books.readings.raw_only = 6
     books.reasons["too old"] = 7

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.literals import duration_ns, is_loopback, size_bytes
+from gateway.literals import Rate, duration_ns, is_loopback, rate, size_bytes
 
 
 @pytest.mark.parametrize(
@@ -51,6 +51,27 @@ def test_what_is_no_size(text: str) -> None:
     """Is refused in a sentence."""
     with pytest.raises(ValueError, match="a size is a number"):
         size_bytes(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("off", None),
+        ("10/s", Rate(10, 10**9)),
+        (" 600 / min", Rate(600, 60 * 10**9)),
+        ("1/h", Rate(1, 3_600 * 10**9)),
+    ],
+)
+def test_a_rate(text: str, found: Rate | None) -> None:
+    """A whole number in each second, minute or hour; or none."""
+    assert rate(text) == found
+
+
+@pytest.mark.parametrize("text", ["", "0/s", "10", "1.5/s", "10/d", "-1/s", "10/ms", "Off", "9" * 40 + "/s"])
+def test_what_is_no_rate(text: str) -> None:
+    """Is refused in a sentence."""
+    with pytest.raises(ValueError, match="a rate is off, or a number"):
+        rate(text)
 
 
 @given(st.text(max_size=20))

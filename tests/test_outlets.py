@@ -10,6 +10,7 @@ import pytest
 from gateway.clock import ManualClock
 from gateway.model import Column, FieldType, Points, Reason, Refused
 from gateway.outlets import LogOutlet, QuarantineOutlet, arrow, line_protocol
+from gateway.quarantine.reader import BROKER
 from gateway.quarantine.store import QuarantineStore
 from gateway.sinks import columns
 from gateway.sinks.outbox import Outbox
@@ -143,6 +144,20 @@ async def test_refused_uplinks_are_kept_once(quarantine: QuarantineStore) -> Non
     assert (kept.position, kept.index, kept.payload, kept.reason) == (4, 2, b"{", "not json")
     assert not refuse.full
     await refuse.room()
+
+
+async def test_the_head_of_a_packet_is_kept_once(quarantine: QuarantineStore) -> None:
+    """Whatever has gone from quarantine before: it stands in no journal, so no place there is behind it."""
+    refuse = QuarantineOutlet(quarantine, ManualClock(START_NS))
+    rows = [Refused(9, n, START_NS, b"t", b"{", Reason.NOT_JSON, "", "s", f"{n}", "") for n in range(150)]
+    await refuse.take(Product(refused=rows))
+    assert quarantine.evicted == 50
+    head = Refused(0, 77, START_NS, b"t", b"zz", Reason.TOO_LARGE, "why", "lyon", "bin-1", "bin-level")
+    for _ in range(3):
+        await refuse.packet(head)
+    (kept,) = await quarantine.list(reason="too large")
+    assert (kept.payload, kept.sink, kept.site, kept.device) == (b"zz", BROKER, "lyon", "bin-1")
+    assert quarantine.evicted == 51
 
 
 async def test_refused_points_are_kept_once_a_sink(quarantine: QuarantineStore) -> None:

@@ -59,6 +59,7 @@ limits = st.builds(
     zones=st.dictionaries(names, st.just("Asia/Tokyo")),
     accept_unknown=st.booleans(),
     max_unknown=st.integers(0, 5),
+    max_rate=st.sampled_from(["off", "10/s"]),
 )
 wishes = st.tuples(plans, devices, limits)
 

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 import numpy as np
 
 from gateway.decode.identity import Identities
+from gateway.decode.rates import Rates
+from gateway.literals import Rate
 
 CUT = Cut(
     position=12,
@@ -37,6 +39,7 @@ def test_at_the_very_start_there_is_nothing(tmp_path: Path) -> None:
     assert saved.rules == Rules()
     assert saved.books == Books()
     assert saved.accepted == []
+    assert saved.rates.limit is None
 
 
 def test_everything_comes_back(tmp_path: Path) -> None:
@@ -49,10 +52,18 @@ def test_everything_comes_back(tmp_path: Path) -> None:
     again = batch(("t/s/d", b"x"), packet_ids=[5], headers=[0x3A])
     place, device = np.array([0], dtype=np.int64), [("s", "d")]
     assert not identities.duplicates(uplink, place, device, [4])[0]
+    rates = Rates()
+    rates.use(Rate(5, 10**9))
+    rates.judge(np.zeros(3, np.int64), np.zeros(3, np.int32), device)
     store = Checkpoint.open_newest_sound(tmp_path)
     for rules in (Rules(plans=PLANS, devices=DEVICES, limits=LIMITS), None):
         meta = saving.encode(
-            CUT, books=books, rules=rules, identities=identities, accepted=[("lyon", "stranger")]
+            CUT,
+            books=books,
+            rules=rules,
+            identities=identities,
+            rates=rates,
+            accepted=[("lyon", "stranger")],
         )
         store.commit(Changes(), meta)
     store.close()
@@ -68,4 +79,5 @@ def test_everything_comes_back(tmp_path: Path) -> None:
         name: plan.text for name, plan in PLANS.items()
     }
     assert saved.accepted == [("lyon", "stranger")]
+    assert saved.rates.state() == rates.state()
     assert saved.identities.duplicates(again, place, device, [9])[0]

@@ -152,6 +152,18 @@ async def test_the_broker_as_its_session_says(view: View) -> None:
     assert view.survey.snapshot().queues["received"].bytes == 500
 
 
+async def test_a_packet_that_ends_every_connection_is_said(view: View) -> None:
+    """While the broker is away, and for a minute of a connection: then it got past that packet."""
+    view.known.source = session = source(view.clock)
+    status = session.status
+    status.state, status.last_error, status.stuck = SessionState.AWAY, "why", "what to do"
+    assert (view.part("broker").state, view.part("broker").last_error) == (State.DOWN, "what to do")
+    status.state, status.since_ns = SessionState.CONNECTED, view.clock.now_ns()
+    assert (view.part("broker").state, view.part("broker").last_error) == (State.DEGRADED, "what to do")
+    view.clock.advance(61)
+    assert (view.part("broker").state, view.part("broker").last_error) == (State.OK, "")
+
+
 async def test_a_held_river_says_why(view: View) -> None:
     """Which outbox is full, and what it means."""
     view.known.become(State.OK, "flows", since_ns=START_NS)

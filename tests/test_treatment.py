@@ -10,13 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.aggregate.aggregator import Aggregator
-from gateway.model import ControlKind, Reason
+from gateway.decode.rates import Rates
+from gateway.model import Control, ControlKind, Reason
 from gateway.quality.assess import assess
 from gateway.quality.neighbours import Neighbours
 from gateway.rules import Limits, Rules
 from gateway.saving import Saved
 from gateway.testing import MemoryStateStore
-from gateway.treatment import Treatment
+from gateway.treatment import STRANGERS_A_RECORD, Treatment
 from tests.decode.plans import batch
 from tests.river import DEVICES, LIMITS, MINUTE_NS, PLANS, START_NS, bin_uplink, topic
 
@@ -76,6 +77,7 @@ class Bench:
             rules=rules,
             aggregator=aggregator,
             identities=self.saved.identities,
+            rates=self.saved.rates,
             books=self.saved.books,
             observer=self.observer,
         )
@@ -179,13 +181,17 @@ def days(draw: st.DrawFn) -> list[tuple[list[tuple[str, bytes]], int, list[int]]
 
 
 @settings(max_examples=100, deadline=None)
-@given(days(), st.booleans())
-def test_the_books_balance(day: list[tuple[list[tuple[str, bytes]], int, list[int]]], accept: bool) -> None:  # noqa: FBT001 - drawn
+@given(days(), st.booleans(), st.sampled_from(["off", "1/s", "3/min"]))
+def test_the_books_balance(
+    day: list[tuple[list[tuple[str, bytes]], int, list[int]]],
+    accept: bool,  # noqa: FBT001 - drawn
+    rate: str,
+) -> None:
     """After every batch, for any mix of good, bad, repeated, conflicting, late and retained uplinks.
 
     What is refused is in quarantine once for each reason, whole, with its place in the journal.
     """
-    limits = replace(LIMITS, accept_unknown=accept)
+    limits = replace(LIMITS, accept_unknown=accept, max_rate=rate)
     bench, now, sent, refused = Bench(limits=limits), START_NS, 0, []
     books = bench.treatment.books
     for chosen, pause, headers in day:
@@ -203,18 +209,23 @@ def test_the_books_balance(day: list[tuple[list[tuple[str, bytes]], int, list[in
             assert (row.topic.decode(), row.payload) == chosen[row.index]
             assert row.position == bench.position
     assert len({(row.position, row.index, row.reason) for row in refused}) == len(refused)
-    assert sum(books.reasons.values()) == len(refused)
+    # Of what is beyond a device's limit quarantine has samples.
+    limited = [row for row in refused if row.reason is Reason.RATE_LIMITED]
+    assert bool(limited) == bool(books.uplinks.rate_limited)
+    assert books.reasons["rate limited"] == books.uplinks.rate_limited >= len(limited)
+    assert sum(books.reasons.values()) - books.uplinks.rate_limited == len(refused) - len(limited)
     assert books.uplinks.quarantined <= len(refused)
     assert sum(points.time.size for points in product.raw) <= books.readings.decoded
 
 
 @settings(max_examples=40, deadline=None)
-@given(days())
+@given(days(), st.sampled_from(["off", "1/s", "3/min"]))
 def test_batches_together_are_batches_one_by_one(
-    day: list[tuple[list[tuple[str, bytes]], int, list[int]]],
+    day: list[tuple[list[tuple[str, bytes]], int, list[int]]], rate: str
 ) -> None:
     """How much is treated at a time changes neither books nor quarantine, nor the last of each point."""
-    together, apart = Bench(), Bench()
+    limits = replace(LIMITS, max_rate=rate)
+    together, apart = Bench(limits=limits), Bench(limits=limits)
     batches = [chosen for chosen, _, _ in day]
     one = together.feed(*batches)
     many = [apart.feed(chosen) for chosen in batches]
@@ -231,6 +242,68 @@ def last_of(raw: Sequence[Points]) -> dict[Any, Any]:
             tags = points.tags[points.series[row]]
             found[points.measurement, tags, int(points.time[row])] = values
     return found
+
+
+# --- a flood of strangers ---
+
+
+def test_strangers_cannot_fill_quarantine_with_one_read() -> None:
+    """So many of each record are kept; all are counted, and what known devices sent is kept besides."""
+    bench = Bench()
+    flood = [(topic(f"x-{n}"), b"?") for n in range(STRANGERS_A_RECORD + 50)]
+    product = bench.feed([*flood, (topic("bin-1"), b"{")], flood[:10])
+    books = bench.treatment.books
+    kept = [(row.position, row.index) for row in product.refused if row.reason is Reason.UNKNOWN_DEVICE]
+    assert kept == [(1, n) for n in range(STRANGERS_A_RECORD)] + [(2, n) for n in range(10)]
+    assert [row.device for row in product.refused if row.reason is Reason.NOT_JSON] == ["bin-1"]
+    assert books.reasons["unknown device"] == len(flood) + 10
+    assert books.uplinks.quarantined == len(flood) + 11
+    assert (books.not_kept, books.uplinks.difference()) == (50, 0)
+
+
+# --- the limit on a device's uplinks ---
+
+
+def test_what_a_device_sends_beyond_its_limit_has_its_own_column() -> None:
+    """Every one is counted, one a minute is in quarantine, and none is decoded; others are not touched."""
+    bench = Bench(limits=replace(LIMITS, max_rate="3/min"))
+    flood = [(topic("bin-1"), bin_uplink(0, 900 + n, seq=n)) for n in range(10)]
+    beside = [(topic("bin-2"), bin_uplink(0, 900))]
+    first = bench.feed([*flood[:5], *beside], flood[5:])
+    second = bench.feed(flood[:2], at_ns=START_NS + MINUTE_NS)
+    books = bench.treatment.books
+    assert books.uplinks.rate_limited == books.reasons["rate limited"] == 7
+    assert books.uplinks.difference() == 0
+    (row,) = [row for row in first.refused if row.reason is Reason.RATE_LIMITED]
+    assert (row.index, row.device, row.payload) == (3, "bin-1", flood[3][1])
+    assert not [row for row in second.refused if row.reason is Reason.RATE_LIMITED]
+    told = {points.tags[series] for points in first.raw for series in points.series.tolist()}
+    assert {dict(tags)["device"] for tags in told} == {"bin-1", "bin-2"}
+
+
+def test_a_limit_takes_effect_and_is_lifted_by_a_record() -> None:
+    """As every rule; what is saved between goes on counting."""
+    bench = Bench()
+    uplink = (topic("bin-1"), bin_uplink(0, 900))
+
+    def limit(rate: str) -> None:
+        bench.treatment.control(
+            Control(ControlKind.SETTINGS, START_NS, json.dumps({"max_rate": rate}).encode())
+        )
+
+    bench.feed([uplink] * 9)
+    limit("2/h")
+    bench.feed([uplink])
+    saved = Rates()
+    saved.restore(bench.treatment.rates.state())
+    bench.saved.rates = saved
+    bench.treatment = bench.build()
+    bench.feed([uplink] * 3)
+    assert bench.treatment.books.uplinks.rate_limited == 2
+    limit("off")
+    bench.feed([uplink] * 9)
+    assert bench.treatment.books.uplinks.rate_limited == 2
+    assert bench.treatment.books.uplinks.difference() == 0
 
 
 # --- what the books do not say ---

@@ -30,6 +30,7 @@ zone = "Asia/Tokyo"
 file = "devices.csv"
 unknown = "accept"
 max_unknown = 7
+max_rate = "600/min"
 """
 
 
@@ -74,6 +75,7 @@ def test_limits_are_those_settings_that_decoding_depends_on(tmp_path: Path) -> N
     limits = limits_of(config.load(tmp_path / "ecluse.toml"))
     assert (limits.default_zone, limits.zones) == ("Europe/Paris", {"tokyo": "Asia/Tokyo"})
     assert (limits.accept_unknown, limits.max_unknown, limits.max_series) == (True, 7, 1_000_000)
+    assert limits.max_rate == "600/min"
 
 
 async def test_it_is_in_force_once_it_was_taken(desk: Desk) -> None:

@@ -17,7 +17,7 @@ from gateway.clock import Scale, SystemClock, rfc3339
 from gateway.errors import EcluseError
 from gateway.literals import duration_ns
 from gateway.profiles.durations import instant_ns
-from gateway.quarantine.reader import QuarantineReader
+from gateway.quarantine.reader import BROKER, QuarantineReader
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -168,8 +168,11 @@ def _facts(row: QuarantineRow) -> Iterator[tuple[str, str]]:
     yield "site", row.site
     yield "device", row.device
     yield "profile", row.profile
-    where = f"outbox entry {row.position} of {row.sink}" if row.sink else f"journal record {row.position}"
-    yield "place", f"{where}, number {row.index} in it"
+    if row.sink == BROKER:
+        yield "place", "in no journal: the first bytes of a packet that could not be taken whole"
+    else:
+        where = f"outbox entry {row.position} of {row.sink}" if row.sink else f"journal record {row.position}"
+        yield "place", f"{where}, number {row.index} in it"
     if row.damaged:
         yield "damaged", "the payload is not what was put here: look at the disk, and do not replay it"
 

@@ -13,17 +13,20 @@ import numpy as np
 
 from gateway.decode.refusals import Refusals
 from gateway.decode.uplinks import Uplinks, lay_out, topics_of
-from gateway.model import TimeSource
+from gateway.model import NS_PER_S, Reason, Rejection, TimeSource
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gateway.decode.draft import Draft
     from gateway.decode.identity import Identities
+    from gateway.decode.rates import Rates
     from gateway.decode.routes import Routes
-    from gateway.model import Bool, Int32, Int64, RawBatch, Readings, Rejection
+    from gateway.model import Bool, Int32, Int64, RawBatch, Readings
 
 _RETAIN = 0x01
+_REFUSED, _LIMITED = -1, -2
+"""In place of a decoder: the topic has none, or the device sent too many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +44,9 @@ class Decoded:
     """What a batch of uplinks gave.
 
     Each uplink is in exactly one of: `readings` (some row's `uplink`), `rejections` with 0 readings
-    (refused whole), `duplicates`, `ignored` (retained, without a device time); the last two are
-    places in the batch, int64, ascending. `heard` are the (site, device) that gave readings, once for
+    (refused whole), `duplicates`, `ignored` (retained, without a device time), `limited` (its device
+    sent too many); the last three are places in the batch, int64, ascending, and `samples` are those
+    of the limited that are kept. `heard` are the (site, device) that gave readings, once for
     each topic that they used; `unknown` has one sample for each such topic of a device that is not in
     the registry, accepted or not.
     """
@@ -51,6 +55,8 @@ class Decoded:
     rejections: list[Rejection]
     duplicates: Int64
     ignored: Int64
+    limited: Int64
+    samples: list[Rejection]
     heard: list[tuple[str, str]]
     unknown: list[Unknown]
 
@@ -61,20 +67,26 @@ def decode(batch: RawBatch, routes: Routes, identities: Identities | None = None
 
 
 def decode_together(
-    batches: Sequence[RawBatch], routes: Routes, identities: Identities | None = None
+    batches: Sequence[RawBatch],
+    routes: Routes,
+    identities: Identities | None = None,
+    rates: Rates | None = None,
 ) -> Decoded:
     """Decode batches, in journal order, as if they were one: larger ones are cheaper.
 
     Places of uplinks count through all batches; receive times and the nanoseconds that tell uplinks
-    of one record apart stay those of each record. Without `identities` no duplicates are looked for.
+    of one record apart stay those of each record. Without `identities` no duplicates are looked for, without
+    `rates` no device sends too much.
     """
     if not sum(map(len, batches)):
         nothing = np.zeros(0, dtype=np.int64)
-        return Decoded([], [], nothing, nothing, [], [])
+        return Decoded([], [], nothing, nothing, nothing, [], [], [])
     topics = topics_of(batches)
     uplinks = lay_out(batches, topics, routes.codes(topics))
     refusals = Refusals(len(uplinks))
-    drafts = _begin(uplinks, routes, refusals)
+    decoder_of = routes.decoder_of(uplinks.codes)
+    limited, samples = _limited(uplinks, decoder_of, routes, rates)
+    drafts = _begin(uplinks, decoder_of, routes, refusals)
     ignored = _retained(uplinks, drafts)
     repeated = _repeated(batches, drafts, routes, identities, ignored)
     drafts = [draft.select(~(ignored | repeated)[draft.index]) for draft in drafts]
@@ -87,22 +99,39 @@ def decode_together(
         rejections=refusals.settled(kept),
         duplicates=np.flatnonzero(repeated),
         ignored=np.flatnonzero(ignored),
+        limited=limited,
+        samples=samples,
         heard=_heard(uplinks.codes[kept], routes),
         unknown=_unknown(uplinks, routes),
     )
 
 
-def _begin(uplinks: Uplinks, routes: Routes, refusals: Refusals) -> list[Draft]:
+def _limited(
+    uplinks: Uplinks, decoder_of: Int32, routes: Routes, rates: Rates | None
+) -> tuple[Int64, list[Rejection]]:
+    """Take uplinks beyond their device's limit out of `decoder_of`; return their places, and samples.
+
+    What is refused for its topic is bounded without a limit, and is not counted here.
+    """
+    if rates is None or rates.limit is None:
+        return np.zeros(0, dtype=np.int64), []
+    judged = np.flatnonzero(decoder_of >= 0)
+    over, sampled = rates.judge(uplinks.received_ns[judged], uplinks.codes[judged], routes.devices)
+    decoder_of[judged[over]] = _LIMITED
+    limit = rates.limit
+    detail = f"more than {limit.count} uplinks of this device within {limit.interval_ns // NS_PER_S} s"
+    samples = [Rejection(index, Reason.RATE_LIMITED, detail) for index in judged[sampled].tolist()]
+    return judged[over], samples
+
+
+def _begin(uplinks: Uplinks, decoder_of: Int32, routes: Routes, refusals: Refusals) -> list[Draft]:
     """Refuse what has no route, and begin the rest, profile by profile."""
-    decoder_of = routes.decoder_of(uplinks.codes)
-    counts = np.bincount(decoder_of + 1)
-    if counts[0]:
-        for index in np.flatnonzero(decoder_of < 0).tolist():
-            refusal = routes.refusals[int(uplinks.codes[index])]
-            refusals.refuse(index, refusal.reason, refusal.detail)
+    for index in np.flatnonzero(decoder_of == _REFUSED).tolist():
+        refusal = routes.refusals[int(uplinks.codes[index])]
+        refusals.refuse(index, refusal.reason, refusal.detail)
     return [
         routes.decoders[number].begin(uplinks, np.flatnonzero(decoder_of == number), refusals)
-        for number in np.flatnonzero(counts[1:]).tolist()
+        for number in np.flatnonzero(np.bincount(decoder_of - _LIMITED)[-_LIMITED:]).tolist()
     ]
 
 

@@ -27,6 +27,8 @@ __all__ = ["Refusal", "Routes", "TableKey", "table_key"]
 
 MAX_TOPICS = 1_000_000
 """Topics remembered, some 300 bytes each; then all are forgotten and resolved anew."""
+MAX_REFUSED = 100_000
+"""Topics remembered that are refused, some 450 bytes each; then those are forgotten, and no others."""
 MAX_TOPIC = 1_024
 """Bytes of a topic worth remembering: templates have at most 500 characters."""
 MAX_NAME = 64
@@ -76,17 +78,21 @@ class Routes:
         texts: SeriesTable,
         unknown: Iterable[tuple[str, str]] = (),
         max_topics: int = MAX_TOPICS,
+        max_refused: int = MAX_REFUSED,
     ) -> None:
         self.tables = tables
         self.texts = texts
         self.unknown: dict[tuple[str, str], None] = dict.fromkeys(unknown)
         self.decoders: list[ProfileDecoder] = []
         self._max_topics = max_topics
+        self._max_refused = max_refused
+        self._free: list[int] = []
         self._codes: dict[bytes, int] = {}
         self.devices: list[tuple[str, str]] = []
         """The (site, device) of each code; ("", "") where none was found."""
         self.refusals: dict[int, Refusal] = {}
         """The codes of topics that are refused."""
+        self._profiles: dict[int, str] = {}
         self._decoder_of = GrowingColumn(-1, np.int32)
         self._known = GrowingColumn(0, np.bool_)
         self.update(
@@ -157,6 +163,17 @@ class Routes:
         """Return for each code the place of its decoder in `decoders`, int32[n]; -1 where refused."""
         return self._decoder_of.take(codes)
 
+    def whose(self, topic: bytes) -> tuple[str, str, str]:
+        """Return the site, the device and the profile that uplinks of a topic belong to, "" where none is.
+
+        One topic at a time, without an array: a flood of what is refused asks for each.
+        """
+        code = self._codes.get(topic)
+        if code is None:
+            self._learn([topic])
+            code = self._codes.get(topic, _TOO_LONG)
+        return *self.devices[code], self._profiles.get(code, "")
+
     def unknown_first(self, codes: Int32) -> list[int]:
         """Return the first place in `codes` of each device that is not in the registry."""
         places = np.flatnonzero(~self._known.take(codes))
@@ -165,8 +182,10 @@ class Routes:
 
     def _forget(self) -> None:
         self._codes.clear()
+        self._free.clear()
         self.devices.clear()
         self.refusals.clear()
+        self._profiles.clear()
         self._decoder_of.clear()
         self._known.clear()
         for decoder in self.decoders:
@@ -178,15 +197,28 @@ class Routes:
         if len(self._codes) + len(new) > self._max_topics:
             self._forget()
             new = list(dict.fromkeys(topics))
+        elif len(self.refusals) + len(new) > self._max_refused:
+            self._forget_refused()
+            new = [topic for topic in dict.fromkeys(topics) if topic not in self._codes]
         for topic in new:
             if len(topic) <= MAX_TOPIC:
                 self._codes[topic] = code = self._new()
                 self._resolve(code, topic)
 
-    def _new(self, device: tuple[str, str] = ("", "")) -> int:
-        code = len(self.devices)
-        self.devices.append(device)
-        return code
+    def _forget_refused(self) -> None:
+        """Forget the topics that are refused, and give their codes again: a flood of invented ones."""
+        refused = self.refusals
+        self._codes = {topic: code for topic, code in self._codes.items() if code not in refused}
+        self._free += [code for code in refused if code != _TOO_LONG]
+        self.refusals = {_TOO_LONG: refused[_TOO_LONG]}
+
+    def _new(self) -> int:
+        if self._free:
+            code = self._free.pop()
+            self.devices[code] = ("", "")
+            return code
+        self.devices.append(("", ""))
+        return len(self.devices) - 1
 
     def _refuse(self, code: int, reason: Reason, detail: str, *, known: bool = True) -> None:
         self.refusals[code] = Refusal(reason, detail)
@@ -269,6 +301,7 @@ class Routes:
         return None
 
     def _admit(self, code: int, profile: str, device: Device | None) -> None:
+        self._profiles[code] = profile
         number = self._number[profile]
         self._decoder_of.set(code, number)
         self._known.set(code, device is not None)

@@ -140,7 +140,7 @@ def _connection(now: Snapshot) -> Iterator[Metric]:
     yield CounterMetricFamily("ecluse_received_uplinks", "Uplinks read from the broker.", value=link.uplinks)
     yield CounterMetricFamily("ecluse_received_bytes", "Bytes read from the broker.", value=link.bytes)
     yield CounterMetricFamily(
-        "ecluse_oversize_packets", "Packets over broker.max_packet, dropped.", value=link.oversize
+        "ecluse_oversize_packets", "Packets over broker.max_packet.", value=link.oversize
     )
     yield GaugeMetricFamily(
         "ecluse_broker_connected", "1 where the session is up.", value=link.state == "connected"

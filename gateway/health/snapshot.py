@@ -60,7 +60,7 @@ class Connection:
     uplinks: int = 0
     bytes: int = 0
     oversize: int = 0
-    """Packets over `broker.max_packet`: acknowledged and dropped, in no book."""
+    """Packets over `broker.max_packet`: acknowledged, first bytes in quarantine, in no book."""
     last_heard_ns: int = 0
 
 

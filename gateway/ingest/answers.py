@@ -61,13 +61,26 @@ class Disconnect:
 
 
 @dataclass(frozen=True, slots=True)
-class Oversize:
-    """A PUBLISH over the maximum packet size, skipped. Its payload was never kept."""
+class Head:
+    """The beginning of a packet that is not taken whole.
+
+    `payload` holds the first bytes of a PUBLISH's payload, none where its properties go on beyond what
+    was kept; where no topic could be read, `topic` is empty and `payload` holds the packet's own first
+    bytes. `header` is its first byte without DUP, `packet_id` 0 at QoS 0, `size` 0 where it is unknown.
+    """
 
     topic: bytes
     header: int
     packet_id: int
     size: int
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Oversize:
+    """A PUBLISH over the maximum packet size, passed by to its end."""
+
+    head: Head
 
 
 Answer = ConnAck | SubAck | UnsubAck | PingResp | PubRel | Disconnect | Oversize

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import TYPE_CHECKING, Final
 
 from gateway.ingest.answers import Oversize
 from gateway.ingest.connection import Connection
 from gateway.ingest.packets import Scan
-from gateway.ingest.patience import Due, Liveness
+from gateway.ingest.patience import Due, Liveness, PacketWatch
 from gateway.ingest.session import Ended, Granted, Opened, Refusal, Refused, Session
 from gateway.ingest.wire import ProtocolError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from gateway.ingest.answers import Head
     from gateway.ingest.requests import Connect
     from gateway.ingest.session import Event
     from gateway.ingest.settings import MqttSettings
@@ -37,6 +38,7 @@ class Why(Enum):
     FAREWELL = "closed by the broker with a reason"
     TAKEN_OVER = "taken over"
     DEAD = "no answer"
+    ENDLESS = "a packet without an end"
     SILENT = "no uplink"
     BROKEN = "protocol error"
     OURS = "closed by us"
@@ -44,10 +46,11 @@ class Why(Enum):
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """Why a connection is over, in words for a person."""
+    """Why a connection is over, in words for a person; `head` is the packet in which it ended, if in one."""
 
     why: Why
     text: str = ""
+    head: Head | None = None
 
 
 _WHY: Final = {
@@ -68,6 +71,7 @@ class Link:
         self._clock = clock
         self._on_event = on_event
         self._live = Liveness(connect.keepalive_s, settings.watchdog_s, clock.monotonic_ns())
+        self._packet = PacketWatch(clock.monotonic_ns())
         self._connection: Connection | None = None
         self._held = False
         self._end: End | None = None
@@ -164,14 +168,19 @@ class Link:
     def _received(self, data: bytes) -> None:
         if self._end is not None:
             return
-        uplinks = False
+        uplinks, scanner = False, self.session.scanner
+        self._packet.read(self._clock.monotonic_ns(), awaits=scanner.awaits(), finished=scanner.finished)
         try:
             for event in self.session.receive(data):
                 uplinks = uplinks or isinstance(event, Scan)
                 self._take(event)
         except ProtocolError as error:
-            self.finish(End(Why.BROKEN, f"the broker broke the protocol: {error}"))
-        self._live.heard(self._clock.monotonic_ns(), uplinks=uplinks)
+            # An error of the session is no packet's at which the scanner stands.
+            head = scanner.standing() if scanner.broken else None
+            self.finish(End(Why.BROKEN, f"the broker broke the protocol: {error}", head))
+        now = self._clock.monotonic_ns()
+        self._live.heard(now, uplinks=uplinks)
+        self._packet.read(now, awaits=scanner.awaits(), finished=scanner.finished)
         self.flush()
 
     def _take(self, event: Event) -> None:
@@ -196,6 +205,10 @@ class Link:
             if now - began_ns > self._settings.connect_timeout_s * 1e9:
                 self.finish(End(Why.DEAD, "the broker did not answer CONNECT"))
             return
+        awaits = self.session.scanner.awaits()
+        if self._packet.is_endless(now, awaits, self._live.keepalive_s, paused=self._held):
+            self.finish(End(Why.ENDLESS, "a packet came too slowly to ever end"))
+            return
         match self._live.due(now, paused=self._held):
             case Due.PING:
                 self.session.ping()
@@ -213,6 +226,20 @@ class Link:
         return min(spans)
 
     def _ended(self, error: Exception | None) -> End:
+        """Return why it is over, and in which packet where that tells something.
+
+        Not where we closed it, nor where an ordinary packet was cut by an ordinary end.
+        """
+        end = self._reason(error)
+        head = self.session.scanner.standing()
+        if head is None or end.why in (Why.OURS, Why.BROKEN):
+            return end
+        if end.why not in (Why.DEAD, Why.ENDLESS) and head.size <= self._settings.max_packet:
+            return end
+        size = f" of {head.size} bytes" if head.size else ""
+        return replace(end, text=f"{end.text}, in the middle of a packet{size}", head=head)
+
+    def _reason(self, error: Exception | None) -> End:
         if self._end is not None:
             return self._end
         if error is not None and not isinstance(error, OSError):

@@ -18,6 +18,7 @@ import numpy as np
 import structlog
 
 from gateway.errors import SessionTakenOver
+from gateway.ingest import heads
 from gateway.ingest.answers import Oversize
 from gateway.ingest.link import End, Link, Why
 from gateway.ingest.packets import DUP, Scan, acknowledgements
@@ -25,9 +26,10 @@ from gateway.ingest.patience import Backoff, TakeoverGuard
 from gateway.ingest.requests import Connect
 from gateway.ingest.session import Granted, Opened
 from gateway.ingest.settings import SessionState, SessionStatus
+from gateway.ingest.stuck import StuckWatch, advice, topic_text
 from gateway.ingest.topics import check_filter, cover, widened
 from gateway.ingest.wire import MQTT_3_1_1, MQTT_5
-from gateway.model import RawBatch
+from gateway.model import RawBatch, Reason
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Sequence
@@ -36,6 +38,8 @@ if TYPE_CHECKING:
     from gateway.ingest.settings import MqttSettings
     from gateway.ports import Clock
 
+_HEAD_BYTES: Final = 8_192
+"""Memory that the beginning of a packet takes until it is kept, about."""
 _STABLE_NS: Final = 10 * 10**9
 _STATES: Final = {
     Why.REFUSED: SessionState.REFUSED,
@@ -43,6 +47,8 @@ _STATES: Final = {
     Why.TAKEN_OVER: SessionState.TAKEN_OVER,
     Why.OURS: SessionState.CLOSED,
 }
+_UNFINISHED: Final = (Why.BROKEN, Why.ENDLESS)
+"""Ends for which the packet in which they came is to blame."""
 
 
 def weight(batch: RawBatch) -> int:
@@ -55,8 +61,9 @@ class MqttSource:
 
     `last_connection` is the number of the last connection of an earlier run, as the journal knows
     it (0: this gateway never connected, so no session is expected); `known_filters` are those that
-    the session held then. `on_change` is called with a copy after each change of state. One reader
-    at a time. Raises ValueError where a filter is not valid.
+    the session held then. `keep` puts what cannot be journalled into quarantine, before it is
+    acknowledged; without it such packets are dropped. `on_change` is called with a copy after each
+    change of state. One reader at a time. Raises ValueError where a filter is not valid.
     """
 
     def __init__(
@@ -67,6 +74,7 @@ class MqttSource:
         source: str = "mqtt",
         last_connection: int = 0,
         known_filters: Sequence[str] = (),
+        keep: heads.Keep | None = None,
         on_change: Callable[[SessionStatus], None] | None = None,
         jitter: Callable[[], float] = random.random,
     ) -> None:
@@ -83,8 +91,10 @@ class MqttSource:
         self._want(settings.filters)
         self._backoff = Backoff(settings.retry_first_s, settings.retry_max_s)
         self._guard = TakeoverGuard()
+        self._stuck = StuckWatch()
         self._queue: deque[RawBatch] = deque()
         self._wake = asyncio.Event()
+        self._heads = heads.HeadKeeper(keep, on_failure=self._wake.set)
         self._stopping = False
         self._link: Link | None = None
         self._task: asyncio.Task[None] | None = None
@@ -93,7 +103,7 @@ class MqttSource:
     async def batches(self) -> AsyncGenerator[RawBatch, None]:
         """Yield what was read together; end after `stop_reading`, once all that was read is given out.
 
-        Raises `SessionTakenOver` where another client uses our identifier.
+        Raises `SessionTakenOver` where another client uses our identifier, and what `keep` raises.
         """
         if self._task is None:
             self._task = asyncio.create_task(self._keep_connected(), name=f"ingest {self._source}")
@@ -101,6 +111,7 @@ class MqttSource:
         while True:
             while self._queue:
                 yield self._queue.popleft()
+            self._heads.check()
             if self._stopping:
                 return
             if self._task.done():
@@ -139,6 +150,7 @@ class MqttSource:
         """Say good-bye; the session, and what was not acknowledged, stays with the broker."""
         self._stopping = True
         self._wake.set()
+        await self._heads.drain()
         if self._link is not None:
             await self._link.say_goodbye()
         if self._task is not None:
@@ -161,6 +173,7 @@ class MqttSource:
             end = await self._link.run()
             self._link = None
             self.status.paused = False
+            self._keep_head(end)
             delay_s = self._judge(end)
             if not self._stopping:
                 await asyncio.sleep(delay_s)
@@ -192,6 +205,7 @@ class MqttSource:
             why = Why.TAKEN_OVER
         self.status.protocol_errors += why is Why.BROKEN
         self.status.silences += why is Why.SILENT
+        self._note_stuck(end)
         self._say(_STATES.get(why, SessionState.AWAY), end.text)
         if why is Why.TAKEN_OVER:
             raise SessionTakenOver(
@@ -201,9 +215,34 @@ class MqttSource:
             )
         if why in (Why.REFUSED, Why.UNTRUSTED):
             return self._settings.refused_retry_s * (0.5 + self._jitter())
-        if self._opened_ns and now - self._opened_ns >= _STABLE_NS:
+        if self._opened_ns and now - self._opened_ns >= _STABLE_NS and not self.status.stuck:
             self._backoff.reset()
         return self._backoff.delay_s(self._jitter())
+
+    def _note_stuck(self, end: End) -> None:
+        """See whether connection after connection ends at one packet; say so once."""
+        if not self._opened_ns:
+            return  # no connection, or no broker: nothing was learnt
+        to_blame = end.head is not None or end.why is Why.BROKEN
+        what = f"{end.why.value}: {'' if end.head else end.text}" if to_blame else ""
+        if self._stuck.stopped(what, end.head):
+            told = advice(end.text, end.head, self._settings.client_id)
+            if told != self.status.stuck:
+                self._log.error("stuck", error=told)
+            self.status.stuck = told
+        else:
+            self.status.stuck = ""
+
+    def _keep_head(self, end: End) -> None:
+        """Keep the beginning of the packet that ended a connection, or that was passing by as it ended."""
+        head = end.head
+        if head is None:
+            return
+        over = head.size > self._settings.max_packet
+        if over or end.why in _UNFINISHED:
+            reason = Reason.TOO_LARGE if over else Reason.BROKEN_PACKET
+            row = heads.refused(head, reason, end.text, at_ns=self._clock.now_ns())
+            self._heads.put(row, lambda: None)
 
     # --- what the session says ---
 
@@ -216,12 +255,7 @@ class MqttSource:
             case Granted():
                 self._granted(event)
             case Oversize():
-                self.status.oversize += 1
-                self._log.warning(
-                    "an uplink over the maximum packet size was dropped",
-                    topic=event.topic.decode("utf-8", "replace")[:200],
-                    bytes=event.size,
-                )
+                self._oversize(event)
 
     def _opened(self, event: Opened) -> None:
         status = self.status
@@ -243,6 +277,25 @@ class MqttSource:
         self._say(SessionState.CONNECTED, "")
         if self._link is not None:
             self._renew(self._link, self._wanted)
+        self._balance()
+
+    def _oversize(self, event: Oversize) -> None:
+        """Keep the first bytes of an uplink that was passed by, then acknowledge it."""
+        head, status, link = event.head, self.status, self._link
+        status.oversize += 1
+        status.unacknowledged_bytes += _HEAD_BYTES
+        most = self._settings.max_packet
+        detail = f"a packet of {head.size} bytes; the maximum is {most} (broker.max_packet); cut here"
+        self._log.warning("an uplink was too large", topic=topic_text(head.topic), bytes=head.size, most=most)
+
+        def kept() -> None:
+            status.unacknowledged_bytes -= _HEAD_BYTES
+            self._balance()
+            if link is not None and link is self._link and link.is_open:
+                link.session.acknowledge(event)
+                link.flush()
+
+        self._heads.put(heads.refused(head, Reason.TOO_LARGE, detail, at_ns=self._clock.now_ns()), kept)
         self._balance()
 
     def _uplinks(self, scan: Scan) -> None:

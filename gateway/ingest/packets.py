@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from gateway.ingest.answers import Answer, Oversize, parse_answer
+from gateway.ingest.answers import Answer, Head, Oversize, parse_answer
 from gateway.ingest.wire import MAX_REMAINING, MQTT_5, ProtocolError
 from gateway.kernel import compiled
 from gateway.model import RawBatch
@@ -39,8 +39,10 @@ MAX_COUNT: Final = 20_000
 
 _FRAMING: Final = compiled("framing")
 _LARGEST: Final = MAX_REMAINING + 5
-_SKIMMED: Final = 65_535 + 16
-"""As much of a packet over the maximum as holds its topic and identifier."""
+KEPT: Final = 4_096
+"""Bytes of its payload that are kept of a packet over the maximum."""
+_SKIMMED: Final = 65_535 + 16 + KEPT
+"""As much of a packet over the maximum as holds its topic, its identifier and the bytes to keep."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +68,11 @@ class Scan:
 class Scanner:
     """Turns the stream of one connection into scans; keeps the packet that is not yet whole.
 
-    `level` is the protocol level (4 or 5). A PUBLISH of more than `max_packet` bytes is an error
-    under MQTT 5, where the broker was told the maximum. Under 3.1.1 the broker cannot know it and
-    would deliver that packet at every connection, for ever: it is skipped and given out as
-    `Oversize`, to be acknowledged and counted. Any other packet over the maximum is an error.
+    `level` is the protocol level (4 or 5). A PUBLISH of more than `max_packet` bytes is passed by, and
+    given out as `Oversize` once its end has come, with its first bytes: where the next packet begins is
+    known. Under 3.1.1 the broker cannot know the maximum; under MQTT 5 it was told and does not keep to
+    it. Either would deliver that packet at every connection, for ever, if it were an error. Any other
+    packet over the maximum is one. At most `_SKIMMED` bytes and a read are kept, however much passes.
     """
 
     level: int
@@ -80,16 +83,25 @@ class Scanner:
     _needed: int = 2
     _over: int = 0
     _skip: int = 0
+    _passing: Head | None = None
+    finished: int = 0
+    """Changes whenever a packet has come to its end."""
+    broken: bool = False
+    """Whether it stopped at a packet that breaks MQTT's rules: `standing` is that packet."""
 
     def feed(self, data: bytes) -> Iterator[Scan]:
         """Yield what is whole now. Raises `ProtocolError` behind the last good packet.
 
         After an error the scanner must not be used again: where the next packet begins is unknown.
         """
-        if self._skip:
+        if self._passing is not None:
             skipped = min(self._skip, len(data))
             self._skip -= skipped
-            data = data[skipped:]
+            if self._skip:
+                return
+            passed, self._passing, data = self._passing, None, data[skipped:]
+            self.finished += 1
+            yield _no_uplinks([Oversize(passed)])
         self._parts.append(data)
         self._size += len(data)
         while self._size >= self._needed:
@@ -99,28 +111,52 @@ class Scanner:
                 scan, used, needed, error = self._skim(buffer)
             else:
                 scan, used, needed, error = _scan(buffer, self.level, self.max_packet, self.max_count)
-            if error is None and needed > self.max_packet:
-                self._over, needed = needed, min(needed, _SKIMMED)
+            if needed > self.max_packet and buffer[used] >> 4 == PUBLISH:
+                self._over, needed, error = needed, min(needed, _SKIMMED), None
             rest = buffer[used:]
             self._parts, self._size, self._needed = [rest], len(rest), needed
+            self.finished += used > 0
             if scan.topics or scan.answers:
                 yield scan
             if error is not None:
+                self.broken = True
                 raise error
 
     def pending(self) -> int:
         """Return how many bytes wait for the rest of their packet."""
         return self._size
 
-    def _skim(self, buffer: bytes) -> _Found:
-        """Give out the over-long PUBLISH at the head of `buffer` as `Oversize`, and skip it."""
-        whole, self._over = self._over, 0
-        self._skip = max(0, whole - len(buffer))
+    def awaits(self) -> int:
+        """Return the size of the packet whose rest is awaited, 1 where it is not known; 0 between packets."""
+        if self._passing is not None:
+            return self._passing.size
+        return max(1, self._over or self._needed) if self._size else 0
+
+    def standing(self) -> Head | None:
+        """Return the beginning of the packet that is not whole yet, or broken; None between packets."""
+        if self._passing is not None or not self._size:
+            return self._passing
+        data = b"".join(self._parts)[:_SKIMMED]
+        size = self._over or (self._needed if self._needed > 2 else 0)
         try:
-            answers: list[Answer] = [_oversize(buffer[:_SKIMMED], whole)]
+            length, start = _varint(data, 1)
+            data = data[: start + length]  # what follows a broken packet is not of it
+            return _head(data, size, self.level)
+        except (ProtocolError, IndexError):
+            return Head(b"", data[0] & ~DUP, 0, size, data[:KEPT])
+
+    def _skim(self, buffer: bytes) -> _Found:
+        """Pass by the over-long PUBLISH at the head of `buffer`."""
+        whole = self._over
+        try:
+            head = _head(buffer[: min(whole, _SKIMMED)], whole, self.level)
         except ProtocolError as error:
-            return _no_uplinks([]), len(buffer), 2, error
-        return _no_uplinks(answers), min(whole, len(buffer)), 2, None
+            return _no_uplinks([]), 0, 2, error
+        self._over, self._skip = 0, whole - len(buffer)
+        if self._skip <= 0:
+            return _no_uplinks([Oversize(head)]), whole, 2, None
+        self._passing = head
+        return _no_uplinks([]), len(buffer), 2, None
 
 
 _Found = tuple[Scan, int, int, ProtocolError | None]
@@ -235,15 +271,24 @@ def _varint(data: bytes, at: int) -> tuple[int, int]:
     raise ProtocolError("a variable byte integer of more than four bytes")
 
 
-def _oversize(head: bytes, size: int) -> Oversize:
-    """Read topic and identifier at the head of a PUBLISH of which no more is kept."""
-    _length, start = _varint(head, 1)
-    topic_end = start + 2 + int.from_bytes(head[start : start + 2], "big")
-    at_qos = bool(head[0] & QOS)
-    if topic_end + 2 * at_qos > min(size, len(head)):
+def _head(data: bytes, size: int, level: int) -> Head:
+    """Read the first bytes of a PUBLISH. Raises ProtocolError, IndexError: it is none, or too short."""
+    _length, start = _varint(data, 1)
+    topic_end = body = start + 2 + int.from_bytes(data[start : start + 2], "big")
+    packet_id = 0
+    if data[0] & QOS:
+        packet_id = int.from_bytes(data[body : body + 2], "big")
+        body += 2
+    if data[0] >> 4 != PUBLISH or topic_end == start + 2 or body > min(size or len(data), len(data)):
         raise ProtocolError(f"a PUBLISH of {size} bytes whose topic does not fit it")
-    packet_id = int.from_bytes(head[topic_end : topic_end + 2], "big") if at_qos else 0
-    return Oversize(head[start + 2 : topic_end], head[0], packet_id, size)
+    payload = data[body : body + KEPT]
+    if level == MQTT_5:
+        try:
+            skip, body = _varint(data, body)
+            payload = data[body + skip : body + skip + KEPT]
+        except IndexError:
+            payload = b""
+    return Head(data[start + 2 : topic_end], data[0] & ~DUP, packet_id, size, payload)
 
 
 def _no_uplinks(answers: list[Answer]) -> Scan:

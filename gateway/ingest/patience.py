@@ -8,6 +8,9 @@ from enum import Enum
 from typing import Final
 
 NS: Final = 1_000_000_000
+SLOWEST_BYTES_S: Final = 10_000
+DEFAULT_KEEPALIVE_S: Final = 30.0
+"""Where the broker wants no keepalive."""
 
 
 @dataclass(slots=True)
@@ -52,6 +55,30 @@ class TakeoverGuard:
     def unreachable(self) -> None:
         """Forget the ends: a broker that is away explains them."""
         self._ends.clear()
+
+
+@dataclass(slots=True)
+class PacketWatch:
+    """Sees that one packet goes on for ever: bytes that trickle in keep a connection alive.
+
+    A packet may take as long as silence may last, and a second more for each 10 kB that it announces.
+    """
+
+    began_ns: int
+    _finished: int = 0
+
+    def read(self, now_ns: int, *, awaits: int, finished: int) -> None:
+        """Note, before and after a read, how large the packet is that has begun (or 0), and `finished`."""
+        if not awaits or finished != self._finished:
+            self.began_ns = now_ns
+            self._finished = finished
+
+    def is_endless(self, now_ns: int, awaits: int, keepalive_s: float, *, paused: bool) -> bool:
+        """Return whether the packet that has begun should have ended by now."""
+        if paused or not awaits:
+            self.began_ns = now_ns
+        allowed_s = 1.5 * (keepalive_s or DEFAULT_KEEPALIVE_S) + awaits / SLOWEST_BYTES_S
+        return now_ns - self.began_ns > allowed_s * NS
 
 
 class Due(Enum):

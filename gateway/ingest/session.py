@@ -161,6 +161,11 @@ class Session:
         if filters:
             self._out += requests.unsubscribe(self._next_id(), filters, self.connect.level)
 
+    def acknowledge(self, oversize: Oversize) -> None:
+        """Let the broker forget a PUBLISH that was passed by."""
+        if oversize.head.header & QOS == QOS_1 and oversize.head.packet_id:
+            self._out += requests.puback(oversize.head.packet_id)
+
     def ping(self) -> None:
         """Ask for a sign of life."""
         self._out += requests.PINGREQ
@@ -181,8 +186,6 @@ class Session:
     def _answer(self, answer: Answer) -> Iterator[Event]:
         match answer:
             case Oversize():
-                if answer.header & QOS == QOS_1:
-                    self._out += requests.puback(answer.packet_id)
                 yield answer
             case SubAck():
                 yield self._granted(answer)

@@ -61,8 +61,9 @@ class SessionStatus:
     `gap_possible_ns` is when a session that was expected had gone at the broker (0: never), counted
     in `session_lost`. `refused_filters` were not granted as asked. `widened` lists filters that were
     subscribed although nobody asked for them, to leave no overlap. `duplicates` counts uplinks with
-    the DUP flag, `oversize` those over the maximum packet size, which were acknowledged and dropped,
-    `silences` reconnects of the flow watchdog. `unacknowledged_bytes` is an estimate of memory.
+    the DUP flag, `oversize` those over the maximum packet size, of which the first bytes were kept,
+    `silences` reconnects of the flow watchdog. `stuck` says what to do where the same packet ends every
+    connection ("" where none does). `unacknowledged_bytes` is an estimate of memory.
     """
 
     state: SessionState = SessionState.NEW
@@ -88,5 +89,6 @@ class SessionStatus:
     bytes: int = 0
     duplicates: int = 0
     oversize: int = 0
+    stuck: str = ""
     unacknowledged: int = 0
     unacknowledged_bytes: int = 0

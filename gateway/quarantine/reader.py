@@ -27,6 +27,8 @@ FORMAT = durable.Format(
     " CREATE INDEX by_device ON refused (site, device, reason, position, idx, size);"
     " CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID",
 )
+BROKER = "the broker"
+"""Stands in the place of a sink for packets of which only the first bytes are kept: no sink is called so."""
 EVICTED = "evicted"
 """The counter of rows that gave way to newer ones, ever."""
 
@@ -40,7 +42,8 @@ _COLUMNS = (
 class QuarantineRow:
     """One refused uplink (`sink` is empty, `position` its journal record's) or point (its outbox entry's).
 
-    `received_ns` is ns UTC. `damaged`: the payload is not what was put; do not replay it.
+    Or a packet that was not taken whole: `sink` is BROKER, `position` 0. `received_ns` is ns UTC.
+    `damaged`: the payload is not what was put; do not replay it.
     """
 
     id: int

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway.model import Reason, Refused
+from gateway.quarantine.reader import BROKER
 from gateway.quarantine.store import QuarantineStore
 from tests.cli.command import SHIPPED, ecluse, settings_file
 
@@ -115,6 +116,19 @@ def test_it_is_read_while_the_gateway_writes_and_never_written(config: Path) -> 
     before = file.read_bytes()
     ecluse("quarantine", "list", "--config", config)
     assert file.read_bytes() == before
+
+
+def test_the_head_of_a_packet(config: Path) -> None:
+    """It stands in no journal, and says so."""
+
+    async def put() -> None:
+        store = await QuarantineStore.open(config.parent / "state" / "quarantine.db", per_device=9, total=9)
+        await store.put([refused(7, b"zz", Reason.TOO_LARGE)], sink=BROKER)
+        await store.close()
+
+    asyncio.run(put())
+    shown = ecluse("quarantine", "show", 4, "--config", config).stdout
+    assert "in no journal: the first bytes of a packet" in " ".join(shown.split())
 
 
 def test_a_row_that_is_gone(config: Path) -> None:

@@ -6,6 +6,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from gateway.decode import routes as module
 from gateway.decode.decoder import decode
@@ -163,6 +165,25 @@ def test_memory_of_topics_is_bounded() -> None:
         series += readings.series.tolist()
         assert len(here._codes) <= 3
     assert series == [0, 1, 2, 0, 1, 2, 3, 4, 0]
+
+
+@settings(deadline=None)
+@given(st.lists(st.lists(st.sampled_from("abcdefghxyz"), min_size=1, max_size=5), max_size=12))
+def test_memory_of_refused_topics_is_bounded(floods: list[list[str]]) -> None:
+    """Invented names push out each other, never a device of the registry; nothing else changes."""
+    known = [device(name) for name in "xyz"]
+    bounded = routes(plan(), devices=known, accept_unknown=False, max_refused=3)
+    free = routes(plan(), devices=known, accept_unknown=False)
+    for names in floods:
+        sent = batch(*((f"t/s/{name}", {"a": 1}) for name in names))
+        ours, theirs = decode(sent, bounded), decode(sent, free)
+        assert ours.rejections == theirs.rejections
+        assert ours.unknown == theirs.unknown
+        assert [r.series.tolist() for r in ours.readings] == [r.series.tolist() for r in theirs.readings]
+        assert [bounded.whose(topic) for topic in sent.topics] == [free.whose(topic) for topic in sent.topics]
+        heard = {f"t/s/{name}".encode() for names in floods for name in names if name in "xyz"}
+        assert len(bounded._codes) <= len(heard) + 3 + 5  # those of one batch besides
+    assert len(bounded.devices) <= 1 + 3 + 3 + 5
 
 
 def test_long_topics_are_not_remembered() -> None:

@@ -204,3 +204,88 @@ async def eventually(condition: Callable[[], bool], what: str, within_s: float =
                 await asyncio.sleep(0.005)
     except TimeoutError:
         raise AssertionError(f"{what}: not within {within_s} s") from None
+
+
+class BadBroker:
+    """A broker that misbehaves as no real one can be made to: every client gets the same bytes.
+
+    `says` is sent once a client has subscribed, at each of its connections; `acknowledged` are the packet
+    identifiers of its PUBACKs. It answers pings unless it is in the middle of what it says.
+    """
+
+    def __init__(self, level: int, *says: bytes, trickle: bytes = b"") -> None:
+        self.level = level
+        self.says = says
+        self.trickle = trickle
+        self.acknowledged: list[int] = []
+        self.connections = 0
+        self.port = 0
+        self._clients: set[asyncio.Task[None]] = set()
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[BadBroker]:
+        """Listen until the block ends."""
+        async with await asyncio.start_server(self._serve, "127.0.0.1", 0) as server:
+            self.port = server.sockets[0].getsockname()[1]
+            yield self
+        for task in self._clients:
+            task.cancel()
+        await asyncio.gather(*self._clients, return_exceptions=True)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.create_task(self._client(reader, writer))
+        self._clients.add(task)
+
+    def settings(self, **changes: Any) -> MqttSettings:
+        """Return settings of a source for it."""
+        values = {"filters": [("#", 1)], "retry_first_s": 0.02, "retry_max_s": 0.05, "max_packet": 10_000}
+        protocol = "5" if self.level == MQTT_5 else "3.1.1"
+        return MqttSettings("127.0.0.1", self.port, "ecluse-test", protocol=protocol, **(values | changes))
+
+    async def _client(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        try:
+            await self._talk(reader, writer)
+        except (OSError, asyncio.IncompleteReadError):
+            pass  # the client has gone
+        finally:
+            writer.transport.abort()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
+
+    async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            first, body = await self._packet(reader)
+            if first >> 4 == 1:
+                writer.write(b"\x20\x03\x00\x00\x00" if self.level == MQTT_5 else b"\x20\x02\x00\x00")
+            elif first >> 4 == 8:
+                properties = b"\x00" if self.level == MQTT_5 else b""
+                at, filters = 2 + len(properties), 0  # no client of ours has properties there
+                while at < len(body):
+                    at, filters = at + 3 + int.from_bytes(body[at : at + 2], "big"), filters + 1
+                answer = body[:2] + properties + b"\x01" * filters
+                writer.write(packet(0x90, answer))
+                await self._say(writer)
+            elif first >> 4 == 4:
+                self.acknowledged.append(int.from_bytes(body[:2], "big"))
+            elif first >> 4 == 14:
+                break
+
+    async def _say(self, writer: asyncio.StreamWriter) -> None:
+        for part in self.says:
+            writer.write(part)
+            await writer.drain()
+        while self.trickle:
+            writer.write(self.trickle)
+            await writer.drain()
+            await asyncio.sleep(0.05)
+
+    async def _packet(self, reader: asyncio.StreamReader) -> tuple[int, bytes]:
+        first = (await reader.readexactly(1))[0]
+        length = shift = 0
+        while True:
+            byte = (await reader.readexactly(1))[0]
+            length |= (byte & 0x7F) << shift
+            shift += 7
+            if byte < 0x80:
+                return first, await reader.readexactly(length)

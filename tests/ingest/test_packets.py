@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -10,9 +11,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from gateway.ingest import packets
-from gateway.ingest.answers import Oversize, PingResp
+from gateway.ingest.answers import Head, Oversize, PingResp
 from gateway.ingest.packets import Scan, Scanner, acknowledgements, batch_of
-from gateway.ingest.wire import ProtocolError, packet
+from gateway.ingest.wire import ProtocolError, packet, varint
 from gateway.model import Frames
 from tests.ingest.peer import LEVELS, Message, messages, paho_against_us, pieces, read_to_goodbye, welcome
 
@@ -161,37 +162,94 @@ def test_what_breaks_the_rules_is_an_error(level: int, stream: bytes) -> None:
     assert [scan.frames for scan in found] == [good]
 
 
-def test_a_packet_over_the_maximum_is_an_error_under_mqtt_5() -> None:
-    """The broker was told the maximum; it is refused before its payload arrives."""
-    frame = Message("t", b"x" * 1_000, qos=0).frame(5)
-    with pytest.raises(ProtocolError, match="the maximum is 100"):
-        scan_all([frame[:10]], 5, max_packet=100)
-    assert len(scan_all([frame], 5, max_packet=len(frame))) == 1
+@settings(deadline=None)
+@given(CUTS, st.integers(100, 200_000), st.sampled_from((0, 1)), LEVELS, st.sampled_from((0, 90, 80_000)))
+@example(cuts=[], size=200_000, qos=1, level=4, properties=0)
+@example(cuts=[], size=200_000, qos=1, level=5, properties=0)
+def test_an_overlong_uplink_is_passed_by(
+    cuts: list[float], size: int, qos: int, level: int, properties: int
+) -> None:
+    """Its topic, identifier and first bytes are given out once its end has come; its neighbours are whole."""
+    before, after = Message("a", b"1").frame(level), Message("b", b"2").frame(level)
+    sent = Message(
+        "long", b"first", qos=qos, packet_id=77, padding=size, dup=bool(qos), properties=properties
+    )
+    long = sent.frame(level)
+    scanner = Scanner(level, max_packet=100)
+    scans, fed = [], 0
+    for part in pieces(before + long + after, cuts):
+        fed += len(part)
+        scans += list(scanner.feed(part))
+        assert scanner.pending() <= 65_535 + 16 + packets.KEPT
+        assert fed >= len(before + long) or not any(scan.answers for scan in scans)
+    assert columns(scans) == [(b"a", b"1", 0x32, 1), (b"b", b"2", 0x32, 1)]
+    (oversize,) = (answer for scan in scans for answer in scan.answers)
+    kept = b"" if level == 5 and properties > packets.KEPT + 65_535 else sent.content[: packets.KEPT]
+    head = Head(b"long", 0x30 | qos << 1, 77 if qos else 0, len(long), kept)
+    assert oversize == Oversize(head)
+
+
+@pytest.mark.parametrize("level", [4, 5])
+def test_a_packet_of_256_mb_takes_no_memory(level: int) -> None:
+    """However much of it passes, and whether it ends or not; what stands there can be told meanwhile."""
+    size = 268_435_455
+    begin = b"\x32" + varint(size) + b"\x00\x04long\x00\x07" + (b"\x00" if level == 5 else b"")
+    scanner, chunk = Scanner(level, max_packet=256_000), b"x" * (1 << 20)
+    tracemalloc.start()
+    try:
+        list(scanner.feed(begin))
+        left = size + 5 - len(begin)
+        for _ in range(left // len(chunk)):
+            assert not list(scanner.feed(chunk))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 4_000_000
+    assert scanner.standing() == Head(b"long", 0x32, 7, size + 5, chunk[: packets.KEPT])
+    assert scanner.awaits() == size + 5
+    (scan,) = scanner.feed(chunk[: left % len(chunk)])
+    assert scan.answers == [Oversize(Head(b"long", 0x32, 7, size + 5, chunk[: packets.KEPT]))]
+    assert (scanner.standing(), scanner.awaits()) == (None, 0)
+
+
+@pytest.mark.parametrize("level", [4, 5])
+def test_an_overlong_packet_that_lies_is_an_error(level: int) -> None:
+    """A topic past the frame of an over-long uplink raises, too; so does any other over-long packet."""
+    with pytest.raises(ProtocolError):
+        scan_all([packet(0x30, b"\x00\xff" + b"t" * 150)], level, max_packet=100)
+    with pytest.raises(ProtocolError):
+        scan_all([packet(0x90, b"\x00\x01" + b"\x00" * 150)], level, max_packet=100)
 
 
 @settings(deadline=None)
-@given(CUTS, st.integers(100, 200_000), st.sampled_from((0, 1)))
-@example(cuts=[], size=200_000, qos=1)
-def test_an_overlong_uplink_is_skipped_under_3_1_1(cuts: list[float], size: int, qos: int) -> None:
-    """Its topic and identifier are given out, its payload is never kept, its neighbours are whole."""
-    before, after = Message("a", b"1").frame(4), Message("b", b"2").frame(4)
-    long = Message("long", b"x" * size, qos=qos, packet_id=77).frame(4)
-    scanner = Scanner(4, max_packet=100)
-    scans = []
-    for part in pieces(before + long + after, cuts):
-        scans += list(scanner.feed(part))
-        assert scanner.pending() <= 65_535 + 16
-    assert columns(scans) == [(b"a", b"1", 0x32, 1), (b"b", b"2", 0x32, 1)]
-    (oversize,) = (answer for scan in scans for answer in scan.answers)
-    assert oversize == Oversize(b"long", 0x30 | qos << 1, 77 if qos else 0, len(long))
+@given(CUTS, LEVELS)
+def test_it_tells_at_which_packet_it_stopped(cuts: list[float], level: int) -> None:
+    """Where it can: topic and payload; else the packet's own first bytes. DUP is no difference."""
+    good = Message("a", b"1").frame(level)
+    for broken, topic, payload in (
+        (packet(0x3E, b"\x00\x01t\x00\x01" + b"\x00xyz"), b"t", b"xyz" if level == 5 else b"\x00xyz"),
+        (packet(0x3A, b"\x00\xfft"), b"", packet(0x3A, b"\x00\xfft")),
+        (b"\xc8\x00", b"", b"\xc8\x00"),
+    ):
+        scanner = Scanner(level)
+        with pytest.raises(ProtocolError):
+            [list(scanner.feed(part)) for part in pieces(good + broken, cuts)]
+        head = scanner.standing()
+        assert head is not None
+        assert scanner.broken
+        assert (head.topic, head.payload, head.header & 0x08) == (topic, payload, 0)
 
 
-def test_an_overlong_packet_that_lies_is_an_error_under_3_1_1() -> None:
-    """A topic past the frame of an over-long uplink raises, too; so does any other over-long packet."""
-    with pytest.raises(ProtocolError):
-        scan_all([packet(0x30, b"\x00\xff" + b"t" * 150)], 4, max_packet=100)
-    with pytest.raises(ProtocolError):
-        scan_all([packet(0x90, b"\x00\x01" + b"\x00" * 150)], 4, max_packet=100)
+def test_it_tells_how_many_packets_have_ended() -> None:
+    """Whatever they were; so that one that never does can be seen."""
+    scanner, ends = Scanner(4, max_packet=100), []
+    uplink, long = Message("a", b"1").frame(4), Message("a", b"1", padding=500).frame(4)
+    for part in (uplink[:5], uplink[5:], PINGRESP, long[:200], long[200:300], long[300:], b"\x30"):
+        list(scanner.feed(part))
+        ends.append((scanner.finished, scanner.awaits()))
+    numbers = [number for number, _ in ends]
+    assert numbers[0] < numbers[1] < numbers[2] == numbers[3] == numbers[4] < numbers[5] == numbers[6]
+    assert [awaits > 0 for _, awaits in ends] == [True, False, False, True, True, False, True]
 
 
 @settings(max_examples=300, deadline=None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gateway.ingest.patience import NS, Backoff, Due, Liveness, TakeoverGuard
+from gateway.ingest.patience import NS, Backoff, Due, Liveness, PacketWatch, TakeoverGuard
 
 
 def test_the_backoff_doubles_to_its_maximum() -> None:
@@ -67,3 +67,25 @@ def test_zero_switches_both_off() -> None:
     """No keepalive, no watchdog."""
     live = Liveness(keepalive_s=0, watchdog_s=0, now_ns=0)
     assert live.due(10**6 * NS, paused=False) is Due.NOTHING
+
+
+def test_a_packet_has_its_time() -> None:
+    """1.5 keepalives and a second for each 10 kB, from its first byte; another packet begins anew."""
+    watch = PacketWatch(0)
+    watch.read(100 * NS, awaits=0, finished=0)  # nothing has begun: the read that follows begins it
+    for second in (101, 120, 146):
+        watch.read(second * NS, awaits=20_000, finished=0)
+        assert not watch.is_endless(second * NS, 20_000, 30, paused=False)
+    assert watch.is_endless(148 * NS, 20_000, 30, paused=False)
+    watch.read(148 * NS, awaits=20_000, finished=1)
+    assert not watch.is_endless(190 * NS, 20_000, 30, paused=False)
+    assert not watch.is_endless(10_000 * NS, 0, 30, paused=False)
+
+
+def test_a_packet_cannot_end_while_reading_is_paused() -> None:
+    """So its time does not run."""
+    watch = PacketWatch(0)
+    watch.read(0, awaits=100, finished=0)
+    assert not watch.is_endless(1_000 * NS, 100, 30, paused=True)
+    assert not watch.is_endless(1_040 * NS, 100, 30, paused=False)
+    assert watch.is_endless(1_100 * NS, 100, 0, paused=False)

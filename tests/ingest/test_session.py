@@ -89,12 +89,25 @@ def test_grants_are_matched_with_what_was_asked() -> None:
     assert events == [Granted(("a", "b", "c"), ("b", "c"))]
 
 
-def test_an_overlong_uplink_is_acknowledged_and_told() -> None:
-    """Under 3.1.1 it would come again at each connection."""
-    session = opened(4, max_packet=50)
-    (event,) = session.receive(Message("t", b"x" * 100, packet_id=9).frame(4))
+@pytest.mark.parametrize("level", [4, 5])
+def test_an_overlong_uplink_is_told_then_acknowledged(level: int) -> None:
+    """It would come again at each connection; the answer waits until its first bytes are kept."""
+    session = opened(level, max_packet=50)
+    (event,) = session.receive(Message("t", b"x" * 100, packet_id=9).frame(level))
     assert isinstance(event, Oversize)
+    assert session.take_output() == b""
+    session.acknowledge(event)
     assert session.take_output() == requests.puback(9)
+
+
+def test_an_overlong_uplink_at_qos_0_needs_no_answer() -> None:
+    """Nor does one that breaks the rules by having no identifier."""
+    session = opened(4, max_packet=50)
+    for sent in (Message("t", b"x" * 100, qos=0), Message("t", b"x" * 100, packet_id=0)):
+        (event,) = session.receive(sent.frame(4))
+        assert isinstance(event, Oversize)
+        session.acknowledge(event)
+    assert session.take_output() == b""
 
 
 def test_an_old_pubrel_is_answered() -> None:
