@@ -131,7 +131,7 @@ def _begin(uplinks: Uplinks, decoder_of: Int32, routes: Routes, refusals: Refusa
         refusals.refuse(index, refusal.reason, refusal.detail)
     return [
         routes.decoders[number].begin(uplinks, np.flatnonzero(decoder_of == number), refusals)
-        for number in np.flatnonzero(np.bincount(decoder_of - _LIMITED)[-_LIMITED:]).tolist()
+        for number in np.flatnonzero(np.bincount(decoder_of[decoder_of >= 0])).tolist()
     ]
 
 
