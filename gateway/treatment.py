@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from gateway.rules import Rules
 
 
-STRANGERS_A_RECORD = 200
+STRANGERS_A_RECORD = 1_000
 """Uplinks of one journal record that go to quarantine although no device of the registry sent them.
 
 A record is one read: only a flood brings more. Each invented name would else be a row of its own, and
