@@ -8,6 +8,7 @@ from gateway import saving
 from gateway.books import Books
 from gateway.journal.checkpoint import Checkpoint
 from gateway.model import Changes
+from gateway.roster import Roster
 from gateway.rules import Rules
 from gateway.saving import Cut
 from tests.decode.plans import batch
@@ -50,11 +51,12 @@ def test_everything_comes_back(tmp_path: Path) -> None:
     place, device = np.array([0], dtype=np.int64), [("s", "d")]
     assert not identities.duplicates(uplink, place, device, [4])[0]
     store = Checkpoint.open_newest_sound(tmp_path)
-    for rules in (Rules(plans=PLANS, devices=DEVICES, limits=LIMITS), None):
+    for rules in (Rules(plans=PLANS, devices=Roster.of(DEVICES.values()), limits=LIMITS), None):
         meta = saving.encode(
             CUT, books=books, rules=rules, identities=identities, accepted=[("lyon", "stranger")]
         )
-        store.commit(Changes(), meta)
+        cells = saving.device_cells(rules.devices, Roster()) if rules else {}
+        store.commit(Changes(cells), meta)
     store.close()
     store = Checkpoint.open_newest_sound(tmp_path)
     saved = saving.restore(store)
