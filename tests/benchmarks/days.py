@@ -24,6 +24,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+import psutil
+
 from gateway import config
 from gateway.ingest import packets
 from gateway.journal.checkpoint import Checkpoint
@@ -31,7 +33,8 @@ from gateway.model import RawBatch
 from tests.benchmarks.headline import EVENT_ORIGIN_NS, SITE, WINDOW_S, ZONE, write_devices, write_profile
 from tests.benchmarks.messages import Packets
 from tests.benchmarks.stages import Stopwatch, _flowing, _want
-from tests.integration.gateway_process import PROJECT
+from tests.brokers import mosquitto
+from tests.integration.gateway_process import PROJECT, gateway
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterator
@@ -39,6 +42,7 @@ if TYPE_CHECKING:
     from gateway.assembly import Parts
     from gateway.model import Changes
     from gateway.pipeline import River
+    from tests.integration.gateway_process import GatewayProcess
 
 DAY_S: Final = 86_400
 MB: Final = 1e6
@@ -46,6 +50,8 @@ _READ: Final = 2_000
 _QUEUED: Final = 10_000
 _FLUSH_S: Final = 1.3
 _SAMPLE_S: Final = 0.5
+_SETTLES_S: Final = 8.0
+"""A changed row is compared and checkpointed within this."""
 _WINDOW_STAGES: Final = ("windows", "points, windows", "encode, windows")
 
 
@@ -253,6 +259,79 @@ def _size(folder: Path, pattern: str) -> int:
     return sum(path.stat().st_size for path in folder.glob(pattern) if path.is_file())
 
 
+def start_up(folder: Path, *, devices: int = 1_000_000) -> dict[str, Any]:
+    """Start the gateway with so many known devices: for the first time, again, and again with one changed.
+
+    Then change another row while it runs. Each time until it is connected to its broker, or says that the
+    row is in force; CPU is user + system of the process until then.
+    """
+    write_devices(folder / "devices.csv", devices)
+    found: dict[str, Any] = {"devices": devices}
+    sink = {"name": "null", "kind": "influxdb1", "url": "http://127.0.0.1:9"}
+    with mosquitto(folder) as broker, gateway(folder, broker, sink, start=False) as running:
+        for name in ("first", "again", "one_changed"):
+            if name == "one_changed":
+                _change_row(running.devices, devices // 2)
+            found[name] = _started(running)
+            assert running.component("devices")["detail"].startswith(f"{devices} "), running.component("devices")
+            if name != "one_changed":
+                assert running.stop() == 0
+        found["changed_while_running"] = _changed(running, devices)
+        found["state_mb"] = round(_size(running.state, "state*") / MB, 1)
+        found["memory_bytes_a_device"] = round((found["again"]["mb"] - _bare(folder)["mb"]) * MB / devices)
+        assert running.stop() == 0
+    return found
+
+
+def _started(running: GatewayProcess) -> dict[str, float]:
+    began = time.perf_counter()
+    running.start(ready=False)
+    running.wait(lambda now: now["connection"]["state"] == "connected", "connected", within_s=120)
+    return {"seconds": round(time.perf_counter() - began, 2), **_used(running)}
+
+
+def _changed(running: GatewayProcess, devices: int) -> dict[str, float]:
+    """Change one row of the file; return what it took until it was in force and in a checkpoint."""
+    before, since = _used(running), running.component("devices")["since_ns"]
+    _change_row(running.devices, devices // 3)
+    lags = [0.0]
+    until: list[float] = []
+
+    def taken(now: dict[str, Any]) -> bool:
+        lags.append(now["loop_lag_s"])
+        devices = next(part for part in now["components"] if part["name"] == "devices")
+        if devices["since_ns"] > since and not until:
+            until.append(time.perf_counter() + _SETTLES_S)
+        return bool(until) and time.perf_counter() > until[0]
+
+    running.wait(taken, "the changed row in force", within_s=120)
+    return {
+        "cpu_s": round(_used(running)["cpu_s"] - before["cpu_s"], 2),
+        "longest_loop_lag_s": round(max(lags), 3),
+    }
+
+
+def _change_row(file: Path, device: int) -> None:
+    """Give one device another depth."""
+    lines = file.read_text(encoding="utf-8").splitlines(keepends=True)
+    lines[device + 1] = lines[device + 1].rpartition(",")[0] + ",2222\n"
+    file.write_text("".join(lines), encoding="utf-8")
+
+
+def _bare(folder: Path) -> dict[str, float]:
+    """Return what a gateway that knows nobody has."""
+    with mosquitto(folder) as broker, gateway(folder / "bare", broker, start=False) as running:
+        return _started(running)
+
+
+def _used(running: GatewayProcess) -> dict[str, float]:
+    """CPU seconds and memory of the gateway up to now."""
+    assert running.process is not None
+    process = psutil.Process(running.process.pid)
+    cpu, memory = process.cpu_times(), process.memory_info().rss
+    return {"cpu_s": round(cpu.user + cpu.system, 2), "mb": round(memory / MB, 1)}
+
+
 def measure(folder: Path, *, devices: int, days: float, hot: str = "256MB") -> dict[str, Any]:
     """Let a fleet report for some days in a process of its own; return what it took (see `simulate`)."""
     return _apart(folder, "--devices", devices, "--days", days, "--hot", hot)
@@ -274,6 +353,7 @@ def main() -> None:
     parser.add_argument("--devices", type=int, default=100_000)
     parser.add_argument("--days", type=float, default=3)
     parser.add_argument("--hot", default="256MB", help="memory for open windows")
+    parser.add_argument("--start-up", action="store_true", help="start with so many known devices instead")
     parser.add_argument("--inside", type=Path, help="measure in this process and this folder, answer in JSON")
     asked = parser.parse_args()
     if asked.inside:
@@ -281,7 +361,10 @@ def main() -> None:
         found = asyncio.run(simulate(asked.inside, devices=asked.devices, days=asked.days, hot=asked.hot))
     else:
         with tempfile.TemporaryDirectory() as folder:
-            found = measure(Path(folder), devices=asked.devices, days=asked.days, hot=asked.hot)
+            if asked.start_up:
+                found = start_up(Path(folder), devices=asked.devices)
+            else:
+                found = measure(Path(folder), devices=asked.devices, days=asked.days, hot=asked.hot)
     print(json.dumps(found, indent=None if asked.inside else 2))  # noqa: T201 - its answer
 
 
