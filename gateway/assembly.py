@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from gateway import collector, durable, saving
+from gateway import durable, memory, saving
 from gateway.aggregate.aggregator import Aggregator
 from gateway.clock import Scale, SystemClock
 from gateway.errors import ConfigurationError, JournalError, Problem
@@ -85,7 +85,7 @@ async def open_parts(
     folder = settings.state_dir
     sinks = _sinks(settings, clock, closing)
     state = await _state(settings, closing)
-    with collector.paused():
+    with memory.collector_paused():
         saved = await asyncio.to_thread(saving.restore, state)
     _require_profiles(settings, saved)
     journal = await _journal(settings, saved, closing)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from gateway import collector, wanted
+from gateway import memory, wanted
 from gateway.rules import Limits
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class Wishes:
 
     async def take(self) -> bool:
         """Read everything, and let what has changed take effect; returns whether anything did."""
-        with collector.paused():
+        with memory.collector_paused():
             return await self._take()
 
     async def _take(self) -> bool:

@@ -4,16 +4,15 @@
     python -m tests.benchmarks.days --start-up [--devices 1000000]
 
 The real river over real files, without a broker: every bin reports every 15 minutes of a clock that goes with
-the messages, so that days pass in minutes. Each runs in a process of its own, whose memory is its own: the
-matrix of packets (170 bytes a device), which no gateway has, is in it. What is written is read from the outbox
-and thrown away, as by the fastest of databases. The journal keeps everything: no copy of the state is made.
+the messages, so that days pass in minutes. The river has a process of its own, whose memory is told, and reads
+what another one generates. What is written is read from the outbox and thrown away, as by the fastest of
+databases. The journal keeps everything (150 bytes a message), since no copy of the state is made.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import gc
 import json
 import resource
 import subprocess
@@ -22,11 +21,12 @@ import tempfile
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from struct import Struct
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 import psutil
 
-from gateway import config
+from gateway import config, memory
 from gateway.ingest import packets
 from gateway.journal.checkpoint import Checkpoint
 from gateway.model import RawBatch
@@ -45,8 +45,10 @@ if TYPE_CHECKING:
     from tests.integration.gateway_process import GatewayProcess
 
 DAY_S: Final = 86_400
+PACE: Final = 30
 MB: Final = 1e6
 _READ: Final = 2_000
+_HEAD: Final = Struct("<II")
 _QUEUED: Final = 10_000
 _FLUSH_S: Final = 1.3
 _SAMPLE_S: Final = 0.5
@@ -56,7 +58,11 @@ _WINDOW_STAGES: Final = ("windows", "points, windows", "encode, windows")
 
 
 class DaysClock:
-    """Event time goes on with the messages: one a device and window. Monotonic time is the machine's."""
+    """All time goes on with the messages: one a device and window.
+
+    Monotonic time, by which the river closes windows (1 s) and makes checkpoints (5 s), is a share of it: a
+    checkpoint comes every 150 s of event time, six a window, and has thirty times as much as in a city.
+    """
 
     factor = 1.0
 
@@ -73,37 +79,48 @@ class DaysClock:
         return self.at_ns(self.messages)
 
     def monotonic_ns(self) -> int:
-        """Return the machine's."""
-        return time.monotonic_ns()
+        """Return a share of event time."""
+        return (self.now_ns() - EVENT_ORIGIN_NS) // PACE
 
     def since_s(self, event_ns: int) -> float:
         """Return seconds of event time."""
         return (self.now_ns() - event_ns) / 1e9
 
 
+def generate(devices: int, messages: int, out: BinaryIO) -> None:
+    """Write all devices' packets in turn, a read at a time: how many, how many bytes, the bytes."""
+    made, clock, sent = Packets(devices, qos=1, level=5), DaysClock(devices), 0
+    while sent < messages:
+        turn, first = divmod(sent, devices)
+        end = min(first + _READ, devices, first + messages - sent)
+        data = made.block(turn, first, end, ts_ms=clock.at_ns(sent) // 1_000_000, sent=sent)
+        out.write(_HEAD.pack(end - first, len(data)))
+        out.write(data)
+        sent += end - first
+
+
 class Fleet:
-    """A source: all devices in turn, in reads that are made when they are asked for."""
+    """A source that reads from a pipe what another process generates, as from a broker's socket."""
 
     def __init__(self, river: River, clock: DaysClock, devices: int, messages: int) -> None:
         self._river = river
         self._clock = clock
-        self._devices = devices
-        self._messages = messages
-        self._packets = Packets(devices, qos=1, level=5)
+        command = [sys.executable, "-m", "tests.benchmarks.days", "--generate", messages, "--devices", devices]
+        self._process = subprocess.Popen(  # noqa: S603 - ourselves
+            [str(word) for word in command], cwd=PROJECT, stdout=subprocess.PIPE
+        )
 
-    def _parts(self) -> Iterator[tuple[bytes, int]]:
-        sent, devices = 0, self._devices
-        while sent < self._messages:
-            turn, first = divmod(sent, devices)
-            end = min(first + _READ, devices, first + self._messages - sent)
-            at_ms = self._clock.at_ns(sent) // 1_000_000
-            yield bytes(self._packets.block(turn, first, end, ts_ms=at_ms, sent=sent)), end - first
-            sent += end - first
+    def _reads(self) -> Iterator[tuple[bytes, int]]:
+        with self._process as process:
+            assert process.stdout is not None
+            while head := process.stdout.read(_HEAD.size):
+                count, size = _HEAD.unpack(head)
+                yield process.stdout.read(size), count
 
     async def batches(self) -> AsyncGenerator[RawBatch, None]:
         """Yield one batch a read; waits while more than `_QUEUED` uplinks are not decoded."""
         scanner = packets.Scanner(level=5)
-        for data, count in self._parts():
+        for data, count in self._reads():
             while self._river.queue.uplinks > _QUEUED:  # noqa: ASYNC110 - the queue tells nobody
                 await asyncio.sleep(0.001)
             self._clock.messages += count
@@ -339,7 +356,8 @@ def measure(folder: Path, *, devices: int, days: float, hot: str = "256MB") -> d
 
 def _apart(folder: Path, *arguments: object) -> dict[str, Any]:
     """Run this module in another process, and return what it found."""
-    command = [sys.executable, "-m", "tests.benchmarks.days", "--inside", folder, *arguments]
+    module = "tests.benchmarks.days"
+    command = [sys.executable, "-m", "tests.benchmarks.as_installed", module, "--inside", folder, *arguments]
     done = subprocess.run(  # noqa: S603 - ourselves
         [str(word) for word in command], cwd=PROJECT, check=True, stdout=subprocess.PIPE
     )
@@ -354,10 +372,14 @@ def main() -> None:
     parser.add_argument("--days", type=float, default=3)
     parser.add_argument("--hot", default="256MB", help="memory for open windows")
     parser.add_argument("--start-up", action="store_true", help="start with so many known devices instead")
+    parser.add_argument("--generate", type=int, help="write so many messages to standard output instead")
     parser.add_argument("--inside", type=Path, help="measure in this process and this folder, answer in JSON")
     asked = parser.parse_args()
+    if asked.generate:
+        generate(asked.devices, asked.generate, sys.stdout.buffer)
+        return
     if asked.inside:
-        gc.collect()
+        memory.give_back_large_arrays()
         found = asyncio.run(simulate(asked.inside, devices=asked.devices, days=asked.days, hot=asked.hot))
     else:
         with tempfile.TemporaryDirectory() as folder:
