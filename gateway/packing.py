@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -39,11 +39,8 @@ def pack(arrays: Mapping[str, NDArray[Any]]) -> bytes:
     return b"".join((_MAGIC, len(head).to_bytes(4, "little"), head, *bodies))
 
 
-def unpack(body: bytes, only: Collection[str] | None = None) -> Arrays:
-    """Return what `pack` took, or some of it, as new arrays that may be written into.
-
-    Raises ValueError on damage.
-    """
+def unpack(body: bytes) -> Arrays:
+    """Return what `pack` took, as new arrays that may be written into. Raises ValueError on damage."""
     if body[: len(_MAGIC)] != _MAGIC or len(body) < _PREFIX:
         raise ValueError("not a packed cell, or of a version that this gateway does not know")
     offset = _PREFIX + int.from_bytes(body[len(_MAGIC) : _PREFIX], "little")
@@ -55,10 +52,9 @@ def unpack(body: bytes, only: Collection[str] | None = None) -> Arrays:
         end = offset + prod(shape) * dtype.itemsize
         if end > len(body):
             raise ValueError(f"{name}: the cell is cut short")
-        if only is None or name in only:
-            # A copy: what frombuffer gives cannot be written into.
-            there = np.frombuffer(body, dtype=dtype, count=prod(shape), offset=offset)
-            arrays[name] = there.reshape(shape).copy()
+        # A copy: what frombuffer gives cannot be written into.
+        there = np.frombuffer(body, dtype=dtype, count=prod(shape), offset=offset)
+        arrays[name] = there.reshape(shape).copy()
         offset = end
     if offset != len(body):
         raise ValueError("bytes are left over behind the last array")

@@ -19,7 +19,7 @@ from gateway.aggregate.layout import Layout
 from gateway.errors import StateError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Iterator
 
     from gateway.aggregate.carry import NeighboursFactory
     from gateway.model import Changes
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 ROWS = "rows"
 PASTS = "pasts"
+HELD = "held"
+"""The states of the pasts, in cells of their own: all that windows need of a block beside its rows."""
 _MOST_PARTS = 24
 """A cell of more parts is written as one: each part costs a look-up, each joining all of its bytes."""
 
@@ -162,6 +164,7 @@ class Blocks:
         for start in self._dropped:
             changes.cells[ROWS, self.owner, start, -1] = None
             changes.cells[PASTS, self.owner, start, -1] = None
+            changes.cells[HELD, self.owner, start, -1] = None
         self._dropped.clear()
         for block in self.hot():
             block.in_flight = False  # a checkpoint begins when the one before it is committed
@@ -195,10 +198,14 @@ class Blocks:
         if pasts.changed or block.past_parts >= _MOST_PARTS:
             pasts.saved = block.past_parts = 0
             changes.cells[PASTS, self.owner, block.start, -1] = None
+            changes.cells[HELD, self.owner, block.start, -1] = None
         if pasts.saved < pasts.count:
             new = np.arange(pasts.saved, pasts.count)
             columns = {"series": pasts.series[new], **pasts.carry.take(new).pack()}
-            changes.cells[PASTS, self.owner, block.start, block.past_parts] = self._pack(columns)
+            held = {name: columns[name] for name in ("series", "state", "since")}
+            rest = {name: column for name, column in columns.items() if name not in ("state", "since")}
+            changes.cells[PASTS, self.owner, block.start, block.past_parts] = self._pack(rest)
+            changes.cells[HELD, self.owner, block.start, block.past_parts] = self._pack(held)
             block.past_parts += 1
         pasts.saved, pasts.changed = pasts.count, False
 
@@ -207,21 +214,24 @@ class Blocks:
         with self._told(block.start):
             self._load_rows(block)
             bodies = self._store.load(PASTS, self.owner, block.start)
-            for body in bodies:
+            for body, held in zip(bodies, self._store.load(HELD, self.owner, block.start), strict=True):
                 layout, columns = _unpack(body)
+                columns |= _unpack(held)[1]
                 past = carry.unpack(columns, self.layout, layout, self._factory)
                 block.pasts.add(columns["series"], past)
             block.pasts.saved, block.past_parts = block.pasts.count, len(bodies)
 
     def _load_rows(self, block: Block) -> None:
-        parts = [_unpack(body) for body in self._store.load(ROWS, self.owner, block.start)]
+        bodies, parts = self._store.load(ROWS, self.owner, block.start)[::-1], []
+        while bodies:
+            parts.append(_unpack(bodies.pop()))  # as many bytes are never held twice
         block.runs = [rows.latest_of([_rows_in(part, self.layout) for part in parts])] if parts else []
         block.parts = len(parts)
 
     def _load_states(self, block: Block) -> None:
         """Fill the past of a block that is only read with the held states."""
-        for body in self._store.load(PASTS, self.owner, block.start):
-            layout, columns = _unpack(body, only=("layout", "series", "state", "since"))
+        for body in self._store.load(HELD, self.owner, block.start):
+            layout, columns = _unpack(body)
             state, since = columns["state"], columns["since"]
             if layout != self.layout:
                 state, since = carry.moved_states(state, since, self.layout, layout)
@@ -241,9 +251,9 @@ class Blocks:
         return packing.pack({"layout": self.layout.to_array(), **columns})
 
 
-def _unpack(body: bytes, only: Collection[str] | None = None) -> tuple[Layout, Arrays]:
-    """Return the layout of a stored part, and its columns, or some of them (`layout` among them)."""
-    columns = packing.unpack(body, only)
+def _unpack(body: bytes) -> tuple[Layout, Arrays]:
+    """Return the layout of a stored part, and its columns."""
+    columns = packing.unpack(body)
     return Layout.from_array(columns.pop("layout")), columns
 
 
