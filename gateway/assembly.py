@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from gateway import durable, saving
+from gateway import durable, memory, saving
 from gateway.aggregate.aggregator import Aggregator
 from gateway.clock import Scale, SystemClock
 from gateway.errors import ConfigurationError, JournalError, Problem
@@ -88,7 +88,8 @@ async def open_parts(
     folder = settings.state_dir
     sinks = _sinks(settings, clock, closing)
     state = await _state(settings, closing)
-    saved = saving.restore(state)
+    with memory.collector_paused():
+        saved = await asyncio.to_thread(saving.restore, state)
     _require_profiles(settings, saved)
     journal = await _journal(settings, saved, closing)
     strangers = UnknownDevices(folder / "unknown.db", max_devices=max(settings.devices.max_unknown, 1))

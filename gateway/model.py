@@ -133,8 +133,8 @@ class Control:
     """A journal record that changes how later records are treated. `body` is JSON, UTF-8.
 
     PROFILE: `{"name", "version", "text"}` (the YAML as written). PROFILE_REMOVED: `{"name"}`.
-    DEVICES: `{"upsert": [Device, …], "remove": [[site, id], …]}`. SETTINGS: the limits and sites
-    that decoding and windows depend on.
+    DEVICES: `{"upsert": [{"site", "ids", "profile", "place", "parameters"}, …], "remove": [[site, id],
+    …]}`: what is removed goes first. SETTINGS: the limits and sites that decoding and windows depend on.
     """
 
     kind: ControlKind

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from gateway.model import Reason, Refused
+from gateway.model import Column, Reason, Refused
 from gateway.quarantine.reader import BROKER
 from gateway.sinks import columns
 from gateway.sinks.line_protocol import LineEncoder
 from gateway.sinks.outbox import Entry
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from gateway.model import Points
     from gateway.ports import Clock
@@ -21,6 +22,34 @@ if TYPE_CHECKING:
 
     Encode = Callable[[Points], tuple[bytes, int]]
     """Points → body and how many points are in it."""
+
+
+POINTS_AN_ENTRY = 5_000
+"""As many as a request to a sink has, unless set otherwise: an entry is never divided between two."""
+APPEND_BYTES = 8_000_000
+"""Entries are appended, each time with a sync, once they have this size."""
+
+
+def pieces(points: Points) -> Iterator[Points]:
+    """Yield the points in pieces of an entry's size, which share their columns."""
+    if len(points) <= POINTS_AN_ENTRY:
+        yield points
+        return
+    for first in range(0, len(points), POINTS_AN_ENTRY):
+        rows = slice(first, first + POINTS_AN_ENTRY)
+        yield replace(
+            points,
+            series=points.series[rows],
+            time=points.time[rows],
+            fields={name: _part(column, rows) for name, column in points.fields.items()},
+            window_end=None if points.window_end is None else points.window_end[rows],
+            revision=None if points.revision is None else points.revision[rows],
+        )
+
+
+def _part(column: Column, rows: slice) -> Column:
+    present = None if column.present is None else column.present[rows]
+    return Column(column.type, column.values[rows], present)
 
 
 def line_protocol(*, strings: bool) -> Encode:
@@ -52,16 +81,26 @@ class LogOutlet:
         self.once = once
 
     async def take(self, product: Product) -> None:
-        """Encode and append: raw points first, then windows. They are durable at the next `settle`."""
-        entries = list(
-            self._entries(product.raw + (product.settled if self.once else product.windows), product)
-        )
+        """Encode and append: raw points first, then windows. They are durable at the next `settle`.
+
+        Piece by piece: at the end of a day a fleet's windows come all at once, and are too many to be in
+        memory as text, or in one request.
+        """
+        entries, size = list[Entry](), 0
+        for entry in self._entries(
+            product.raw + (product.settled if self.once else product.windows), product
+        ):
+            entries.append(entry)
+            size += len(entry.body)
+            if size >= APPEND_BYTES:
+                await self.outbox.append(entries)
+                entries, size = [], 0
         if entries:
             await self.outbox.append(entries)
 
-    def _entries(self, points: Iterable[Points], product: Product) -> Iterable[Entry]:
-        for one in points:
-            body, count = self._encode(one)
+    def _entries(self, points: Iterable[Points], product: Product) -> Iterator[Entry]:
+        for piece in (piece for one in points for piece in pieces(one)):
+            body, count = self._encode(piece)
             if count:
                 yield Entry(body=body, count=count, oldest_ns=product.oldest_ns)
 

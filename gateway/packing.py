@@ -53,7 +53,8 @@ def unpack(body: bytes) -> Arrays:
         if end > len(body):
             raise ValueError(f"{name}: the cell is cut short")
         # A copy: what frombuffer gives cannot be written into.
-        arrays[name] = np.frombuffer(body[offset:end], dtype=dtype).reshape(shape).copy()
+        there = np.frombuffer(body, dtype=dtype, count=prod(shape), offset=offset)
+        arrays[name] = there.reshape(shape).copy()
         offset = end
     if offset != len(body):
         raise ValueError("bytes are left over behind the last array")

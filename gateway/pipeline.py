@@ -99,6 +99,7 @@ class River:
         self._outlets = outlets
         self._state = state
         self._saved = saved.cut
+        self._saved_devices = saved.rules.devices
         self._clock = clock
         self._meters = meters
         self._pace = pace
@@ -256,7 +257,8 @@ class River:
         treatment, before = self._treatment, self._saved
         self._checkpointed_ns = self._clock.monotonic_ns()
         marks = await self._settle()
-        changes = treatment.aggregator.dirty()
+        changes, devices = treatment.aggregator.dirty(), treatment.rules.devices
+        changes.cells.update(saving.device_cells(devices, self._saved_devices))
         now = saving.Cut(
             position=self.position,
             connection=self.connection,
@@ -274,7 +276,7 @@ class River:
             accepted=treatment.routes.unknown,
         )
         await asyncio.to_thread(self._state.commit, changes, meta)
-        treatment.rules_changed = False
+        treatment.rules_changed, self._saved_devices = False, devices
         treatment.aggregator.committed()
         self._saved = now
         for outlet in self._outlets:

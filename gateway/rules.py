@@ -12,14 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from gateway.devices import device_from_json, device_to_json
 from gateway.model import Control, ControlKind
 from gateway.profiles.compile import compile_text
+from gateway.roster import Roster, grouped, ungrouped
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
-    from gateway.model import Device
     from gateway.profiles.plan import ProfilePlan
 
 _DEVICES_A_RECORD = 5_000
@@ -46,11 +45,14 @@ class Rules:
     plans: Mapping[str, ProfilePlan] = field(default_factory=dict)
     retired: Mapping[str, ProfilePlan] = field(default_factory=dict)
     """Profiles that were removed: they decode nothing, and their open windows are written all the same."""
-    devices: Mapping[tuple[str, str], Device] = field(default_factory=dict)
+    devices: Roster = field(default_factory=Roster)
     limits: Limits = field(default_factory=Limits)
 
-    def apply(self, record: Control) -> None:
-        """Put a control record in force. Its body was validated before it was appended."""
+    def apply(self, record: Control) -> set[tuple[str, str]]:
+        """Put a control record in force, whose body was validated before it was appended.
+
+        Returns the (site, device) that it names: those that changed.
+        """
         body = orjson.loads(record.body)
         match record.kind:
             case ControlKind.PROFILE:
@@ -62,37 +64,37 @@ class Rules:
                 self.retired = {**self.retired, **{n: p for n, p in self.plans.items() if n == name}}
                 self.plans = _without(self.plans, name)
             case ControlKind.DEVICES:
-                gone = {tuple(key) for key in body["remove"]}
-                kept = {key: device for key, device in self.devices.items() if key not in gone}
-                self.devices = kept | _keyed(map(device_from_json, body["upsert"]))
+                new, gone = list(ungrouped(body["upsert"])), [(site, id_) for site, id_ in body["remove"]]
+                self.devices = self.devices.changed(new, gone)
+                return {*gone, *((site, device) for site, device, _ in new)}
             case ControlKind.SETTINGS:
                 self.limits = Limits(**body)
+        return set()
 
     def kept_plans(self) -> list[ProfilePlan]:
         """Return the profiles in force and those that were removed: what windows can still be of."""
         return [*self.plans.values(), *self.retired.values()]
 
     def dump(self) -> bytes:
-        """Return everything as JSON, for the checkpoint."""
+        """Return everything but the devices as JSON, for the checkpoint."""
         return orjson.dumps(
             {
                 "profiles": {name: plan.text for name, plan in self.plans.items()},
                 "retired": {name: plan.text for name, plan in self.retired.items()},
-                "devices": [device_to_json(device) for device in self.devices.values()],
                 "limits": asdict(self.limits),
             }
         )
 
     @classmethod
-    def restored(cls, body: bytes | None) -> Rules:
-        """Rebuild what `dump` gave; empty rules from None."""
+    def restored(cls, body: bytes | None, devices: Roster) -> Rules:
+        """Rebuild what `dump` gave, with these devices; empty rules from None."""
         if body is None:
             return cls()
         saved = orjson.loads(body)
         return cls(
             plans=_compiled(saved["profiles"]),
             retired=_compiled(saved["retired"]),
-            devices=_keyed(map(device_from_json, saved["devices"])),
+            devices=devices,
             limits=Limits(**saved["limits"]),
         )
 
@@ -100,7 +102,7 @@ class Rules:
         self,
         *,
         plans: Mapping[str, ProfilePlan],
-        devices: Mapping[tuple[str, str], Device],
+        devices: Roster,
         limits: Limits,
         at_ns: int,
     ) -> list[Control]:
@@ -123,15 +125,12 @@ class Rules:
         return records + _device_records(self.devices, devices, at_ns)
 
 
-def _device_records(
-    old: Mapping[tuple[str, str], Device], new: Mapping[tuple[str, str], Device], at_ns: int
-) -> list[Control]:
-    upsert = [device for key, device in new.items() if old.get(key) != device]
-    remove = [list(key) for key in old if key not in new]
+def _device_records(old: Roster, new: Roster, at_ns: int) -> list[Control]:
+    upsert, remove = old.changes_to(new)
     records = []
     for first in range(0, max(len(upsert), len(remove)), _DEVICES_A_RECORD):
         chunk = slice(first, first + _DEVICES_A_RECORD)
-        body = {"upsert": [device_to_json(device) for device in upsert[chunk]], "remove": remove[chunk]}
+        body = {"upsert": grouped(upsert[chunk]), "remove": remove[chunk]}
         records.append(_record(ControlKind.DEVICES, at_ns, body))
     return records
 
@@ -147,7 +146,3 @@ def _compiled(texts: Mapping[str, str]) -> dict[str, ProfilePlan]:
 
 def _without(plans: Mapping[str, ProfilePlan], name: str) -> dict[str, ProfilePlan]:
     return {known: plan for known, plan in plans.items() if known != name}
-
-
-def _keyed(devices: Iterable[Device]) -> dict[tuple[str, str], Device]:
-    return {(device.site, device.id): device for device in devices}

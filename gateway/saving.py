@@ -10,14 +10,27 @@ import orjson
 from gateway.books import Books
 from gateway.decode.identity import Identities
 from gateway.decode.rates import Rates
+from gateway.roster import PART, Roster
 from gateway.rules import Rules
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
-class Meta(Protocol):
-    """Where meta values are read from."""
+DEVICES = "devices"
+"""The kind of the cells that hold the roster, a part each, at the number of its first device."""
+
+
+class Store(Protocol):
+    """Where meta values and cells are read from."""
+
+    def load(self, kind: str, owner: str, start: int) -> list[bytes]:
+        """Return the parts of a cell; see `ports.StateStore`."""
+        ...
+
+    def starts(self, kind: str, owner: str) -> list[int]:
+        """Return the starts that have cells of this kind, ascending."""
+        ...
 
     def meta(self, key: str) -> bytes | None:
         """Return a value; None where it was never committed."""
@@ -51,8 +64,8 @@ class Saved:
     """Devices that the registry does not know and that were accepted."""
 
 
-def restore(store: Meta) -> Saved:
-    """Read what `encode` wrote."""
+def restore(store: Store) -> Saved:
+    """Read what `encode` and `device_cells` wrote."""
     position = store.meta("position")
     if position is None:
         return Saved()
@@ -68,7 +81,7 @@ def restore(store: Meta) -> Saved:
             marks=orjson.loads(store.meta("marks") or b"{}"),
         ),
         books=Books.from_dict(orjson.loads(store.meta("books") or b"{}")),
-        rules=Rules.restored(store.meta("rules")),
+        rules=Rules.restored(store.meta("rules"), _devices(store)),
         identities=identities,
         rates=rates,
         accepted=[(site, device) for site, device in orjson.loads(store.meta("accepted") or b"[]")],
@@ -96,3 +109,22 @@ def encode(
         "accepted": orjson.dumps(list(accepted)),
     }
     return values if rules is None else values | {"rules": rules.dump()}
+
+
+def device_cells(now: Roster, before: Roster) -> dict[tuple[str, str, int, int], bytes | None]:
+    """Return what the state file must be told for it to hold `now`, where it holds `before`.
+
+    Rosters share the parts that did not change: only the others are looked at.
+    """
+    cells: dict[tuple[str, str, int, int], bytes | None] = {
+        (DEVICES, "", part * PART, 0): now.saved(part)
+        for part, details in enumerate(now.parts)
+        if part >= len(before.parts) or details is not before.parts[part]
+    }
+    gone = range(len(now.parts), len(before.parts))
+    return cells | {(DEVICES, "", part * PART, -1): None for part in gone}
+
+
+def _devices(store: Store) -> Roster:
+    bodies = [body for start in store.starts(DEVICES, "") for body in store.load(DEVICES, "", start)]
+    return Roster.restored(bodies)

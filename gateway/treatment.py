@@ -18,13 +18,13 @@ from gateway.decode.decoder import decode_together
 from gateway.decode.parameters import Parameters
 from gateway.decode.routes import Routes, table_key
 from gateway.literals import rate
-from gateway.model import Reason, Refused
+from gateway.model import ControlKind, Reason, Refused
 from gateway.quality.bounds import bound
 from gateway.quality.ranges import range_flags
 from gateway.sinks.points import TagSets, raw_points, window_points
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from gateway.aggregate.aggregator import Aggregator
     from gateway.books import Books
@@ -96,6 +96,8 @@ class Treatment:
         self._observer = observer
         self._product = Product()
         self._groups: dict[tuple[str, str], _Group] = {}
+        self._changed: set[tuple[str, str]] = set()
+        """Devices that changed since decoding and tags last heard of it."""
         self.routes = Routes(
             rules.plans,
             rules.devices,
@@ -107,8 +109,10 @@ class Treatment:
 
     def control(self, record: Control) -> None:
         """Put a control record in force, between two batches."""
-        self.rules.apply(record)
+        self._changed |= self.rules.apply(record)
         self.rules_changed = True
+        if record.kind is ControlKind.DEVICES:
+            return  # a fleet comes in many records: what follows is for all of them at once
         limits = self.rules.limits
         self.aggregator.use(self.rules.kept_plans(), zones=limits.zones, default_zone=limits.default_zone)
         self.routes.update(self.rules.plans, self.rules.devices, **_limits(self.rules))
@@ -119,6 +123,7 @@ class Treatment:
         """Treat batches that stand one after the other in the journal."""
         if not batches:
             return
+        self._take_devices()
         decoded = decode_together(batches, self.routes, self.identities, self.rates)
         rejections = list(decoded.rejections)
         for readings in decoded.readings:
@@ -134,6 +139,7 @@ class Treatment:
 
     def close_windows(self, now_ns: int, *, settled: bool) -> None:
         """Write the windows whose time has come; `settled`: those too that are written only once."""
+        self._take_devices()
         due = self.aggregator.due(now_ns)
         self.books.windows += sum(map(len, due))
         self.books.corrections += sum(int(np.count_nonzero(windows.revision)) for windows in due)
@@ -151,6 +157,14 @@ class Treatment:
     def whose(self, topic: bytes) -> tuple[str, str, str]:
         """Return the site, the device and the profile of a topic; empty where it tells none."""
         return self.routes.whose(topic)
+
+    def _take_devices(self) -> None:
+        """Let decoding and tags know of the devices that changed."""
+        if self._changed:
+            self.routes.update(self.rules.plans, self.rules.devices, **_limits(self.rules))
+            for group in self._groups.values():
+                group.renew(self.rules.devices, self._changed)
+            self._changed = set()
 
     def take(self) -> Product:
         """Return what is on its way out, and begin anew."""
@@ -270,6 +284,15 @@ class _Group:
             self._parameters.admit(code, self._devices.get((site, device)))
         self._admitted = len(self._table)
         return {name: self._parameters.column(name, readings.series, readings.time) for name in self._names}
+
+    def renew(self, devices: Mapping[tuple[str, str], Device], changed: Collection[tuple[str, str]]) -> None:
+        """Take another registry, in which these devices are not as they were."""
+        self._devices = devices
+        for code in self.tags.renew(devices, changed):
+            if code < self._admitted:
+                self._parameters.admit(
+                    code, devices.get((self._table.keys[code][0], self._table.keys[code][1]))
+                )
 
 
 class _Located:

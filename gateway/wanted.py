@@ -13,13 +13,13 @@ from gateway.errors import ConfigurationError
 from gateway.profiles.load import load, profile_files
 from gateway.profiles.together import check_together
 from gateway.registry.devices import read_devices
+from gateway.roster import Roster
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
     from gateway.errors import Problem
-    from gateway.model import Device
     from gateway.profiles.plan import ProfilePlan
     from gateway.rules import Rules
 
@@ -31,7 +31,7 @@ class Wanted:
     """Profiles by name, devices by (site, id), and what was refused."""
 
     plans: Mapping[str, ProfilePlan]
-    devices: Mapping[tuple[str, str], Device]
+    devices: Roster
     profile_problems: tuple[Problem, ...]
     device_problems: tuple[Problem, ...]
 
@@ -48,7 +48,9 @@ def read(profiles: Path, devices: Path, *, rules: Rules) -> Wanted:
     file = read_devices(devices, plans)
     return Wanted(
         plans=plans,
-        devices={**rules.devices, **file.devices} if file.problems else file.devices,
+        devices=Roster().changed([*rules.devices.entries(), *file.devices.entries()])
+        if file.problems
+        else file.devices,
         profile_problems=loaded.problems,
         device_problems=file.problems,
     )

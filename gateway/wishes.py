@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from gateway import wanted
+from gateway import memory, wanted
 from gateway.rules import Limits
 
 if TYPE_CHECKING:
@@ -40,14 +40,23 @@ class Wishes:
 
     async def take(self) -> bool:
         """Read everything, and let what has changed take effect; returns whether anything did."""
+        with memory.collector_paused():
+            return await self._take()
+
+    async def _take(self) -> bool:
         settings = self._settings
         self._stamp = await self._look()
         wish = await asyncio.to_thread(
             wanted.read, settings.profiles_dir, settings.devices.file, rules=self._rules
         )
         self._tell(wish)
-        changes = self._rules.changes_to(
-            plans=wish.plans, devices=wish.devices, limits=limits_of(settings), at_ns=self._clock.now_ns()
+        # Aside, since a million devices are compared; nobody else changes the rules meanwhile.
+        changes = await asyncio.to_thread(
+            self._rules.changes_to,
+            plans=wish.plans,
+            devices=wish.devices,
+            limits=limits_of(settings),
+            at_ns=self._clock.now_ns(),
         )
         await self._river.change(changes)
         return bool(changes)

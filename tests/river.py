@@ -25,6 +25,7 @@ from gateway.quality.neighbours import Neighbours
 from gateway.quarantine.store import QuarantineStore
 from gateway.registry.observer import RegistryObserver
 from gateway.registry.unknown import UnknownDevices
+from gateway.roster import Roster
 from gateway.rules import Limits
 from gateway.sinks.line_protocol import decode
 from gateway.sinks.outbox import Outbox
@@ -90,7 +91,8 @@ class Opened:
         limits: Limits = LIMITS,
     ) -> Sequence[Control]:
         """Bring what is wanted into force; returns the records that it took. `work` must be running."""
-        records = self.treatment.rules.changes_to(plans=plans, devices=devices, limits=limits, at_ns=START_NS)
+        roster = Roster.of(devices.values())
+        records = self.treatment.rules.changes_to(plans=plans, devices=roster, limits=limits, at_ns=START_NS)
         await self.river.change(records)
         return records
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from gateway.errors import ConfigurationError
 from gateway.model import Control, ControlKind, Device
 from gateway.profiles.compile import compile_text
+from gateway.roster import Roster
 from gateway.rules import Limits, Rules
 from tests.river import DEVICES, LIMITS, PLANS
 
@@ -28,6 +29,7 @@ topics: ["{name}/{{site}}/{{device}}"]
 quantities:
   level: {{path: level, unit: "%"}}
 """
+ROSTER = Roster.of(DEVICES.values())
 VERSIONS = {
     (name, version): compile_text(TEXT.format(name=name, version=version), name=name)
     for name in ("a", "b", "c")
@@ -69,7 +71,8 @@ def apply(
 ) -> int:
     """Bring a wish into force; return how many records it took."""
     wanted_plans, wanted_devices, wanted_limits = wish
-    records = rules.changes_to(plans=wanted_plans, devices=wanted_devices, limits=wanted_limits, at_ns=7)
+    roster = Roster.of(wanted_devices.values())
+    records = rules.changes_to(plans=wanted_plans, devices=roster, limits=wanted_limits, at_ns=7)
     for record in records:
         rules.apply(record)
     return len(records)
@@ -100,7 +103,7 @@ def test_a_restart_between_two_changes_changes_nothing(
     rules = Rules()
     for wish in steps:
         apply(rules, wish)
-    again = Rules.restored(rules.dump())
+    again = Rules.restored(rules.dump(), rules.devices)
     assert again == rules
     assert [plan.key for plan in again.kept_plans()] == [plan.key for plan in rules.kept_plans()]
     assert apply(again, last) == apply(rules, last)
@@ -109,24 +112,24 @@ def test_a_restart_between_two_changes_changes_nothing(
 
 def test_nothing_was_saved_yet() -> None:
     """No rules: everything is refused as of an unknown topic."""
-    assert Rules.restored(None) == Rules()
+    assert Rules.restored(None, Roster()) == Rules()
 
 
 def test_mappings_are_replaced_and_never_written_to() -> None:
     """What someone else holds of them stays as it was."""
-    rules = Rules(plans=PLANS, devices=DEVICES, limits=LIMITS)
+    rules = Rules(plans=PLANS, devices=ROSTER, limits=LIMITS)
     held = rules.plans, rules.devices, rules.limits
     apply(rules, ({}, {}, Limits()))
-    assert held == (PLANS, DEVICES, LIMITS)
+    assert held == (PLANS, ROSTER, LIMITS)
     assert not rules.plans
 
 
 def test_a_profile_may_take_over_topics() -> None:
     """What goes, goes before what comes."""
     renamed = replace(PLANS["bin-level"], name="bin-level-2")
-    rules = Rules(plans=PLANS, devices={}, limits=LIMITS)
+    rules = Rules(plans=PLANS, devices=Roster(), limits=LIMITS)
     wanted = {name: plan for name, plan in PLANS.items() if name != "bin-level"} | {"bin-level-2": renamed}
-    records = rules.changes_to(plans=wanted, devices={}, limits=LIMITS, at_ns=0)
+    records = rules.changes_to(plans=wanted, devices=Roster(), limits=LIMITS, at_ns=0)
     assert [record.kind for record in records] == [ControlKind.PROFILE_REMOVED, ControlKind.PROFILE]
 
 
@@ -134,12 +137,12 @@ def test_many_devices_are_several_records() -> None:
     """Of bounded size; together they are everyone."""
     many = {("lyon", str(number)): Device("lyon", str(number), "bin-level") for number in range(12_000)}
     rules = Rules()
-    records = rules.changes_to(plans={}, devices=many, limits=Limits(), at_ns=0)
+    records = rules.changes_to(plans={}, devices=Roster.of(many.values()), limits=Limits(), at_ns=0)
     assert len(records) == 3
     for record in records:
         rules.apply(record)
     assert rules.devices == many
-    assert len(rules.changes_to(plans={}, devices={}, limits=Limits(), at_ns=0)) == 3
+    assert len(rules.changes_to(plans={}, devices=Roster(), limits=Limits(), at_ns=0)) == 3
 
 
 def test_a_profile_that_compiles_no_more_is_named() -> None:
@@ -151,7 +154,7 @@ def test_a_profile_that_compiles_no_more_is_named() -> None:
 
 def test_removing_what_is_not_there_is_nothing() -> None:
     """A record may come twice, after a crash between two of them."""
-    rules = Rules(plans=PLANS, devices=DEVICES, limits=LIMITS)
+    rules = Rules(plans=PLANS, devices=ROSTER, limits=LIMITS)
     rules.apply(Control(ControlKind.PROFILE_REMOVED, 0, b'{"name": "never there"}'))
     rules.apply(Control(ControlKind.DEVICES, 0, b'{"upsert": [], "remove": [["x", "y"]]}'))
-    assert rules == Rules(plans=PLANS, devices=DEVICES, limits=LIMITS)
+    assert rules == Rules(plans=PLANS, devices=ROSTER, limits=LIMITS)

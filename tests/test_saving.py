@@ -8,6 +8,7 @@ from gateway import saving
 from gateway.books import Books
 from gateway.journal.checkpoint import Checkpoint
 from gateway.model import Changes
+from gateway.roster import Roster
 from gateway.rules import Rules
 from gateway.saving import Cut
 from tests.decode.plans import batch
@@ -56,7 +57,7 @@ def test_everything_comes_back(tmp_path: Path) -> None:
     rates.use(Rate(5, 10**9))
     rates.judge(np.zeros(3, np.int64), np.zeros(3, np.int32), device)
     store = Checkpoint.open_newest_sound(tmp_path)
-    for rules in (Rules(plans=PLANS, devices=DEVICES, limits=LIMITS), None):
+    for rules in (Rules(plans=PLANS, devices=Roster.of(DEVICES.values()), limits=LIMITS), None):
         meta = saving.encode(
             CUT,
             books=books,
@@ -65,7 +66,8 @@ def test_everything_comes_back(tmp_path: Path) -> None:
             rates=rates,
             accepted=[("lyon", "stranger")],
         )
-        store.commit(Changes(), meta)
+        cells = saving.device_cells(rules.devices, Roster()) if rules else {}
+        store.commit(Changes(cells), meta)
     store.close()
     store = Checkpoint.open_newest_sound(tmp_path)
     saved = saving.restore(store)

@@ -14,6 +14,7 @@ from gateway.decode.rates import Rates
 from gateway.model import Control, ControlKind, Reason
 from gateway.quality.assess import assess
 from gateway.quality.neighbours import Neighbours
+from gateway.roster import Roster
 from gateway.rules import Limits, Rules
 from gateway.saving import Saved
 from gateway.testing import MemoryStateStore
@@ -51,7 +52,7 @@ class Bench:
     """A treatment under the shipped profiles, fed with batches as the journal would."""
 
     def __init__(self, *, settle_ns: int | None = None, limits: Limits = LIMITS) -> None:
-        self.saved = Saved(rules=Rules(plans=PLANS, devices=DEVICES, limits=limits))
+        self.saved = Saved(rules=Rules(plans=PLANS, devices=Roster.of(DEVICES.values()), limits=limits))
         self.store = MemoryStateStore()
         self.observer = Heard()
         self.settle_ns = settle_ns
@@ -98,8 +99,8 @@ class Bench:
         self, *, plans: Mapping[str, ProfilePlan] = PLANS, devices: Mapping[tuple[str, str], Device] = DEVICES
     ) -> None:
         """Put other rules in force."""
-        rules = self.treatment.rules
-        for record in rules.changes_to(plans=plans, devices=devices, limits=rules.limits, at_ns=START_NS):
+        rules, roster = self.treatment.rules, Roster.of(devices.values())
+        for record in rules.changes_to(plans=plans, devices=roster, limits=rules.limits, at_ns=START_NS):
             self.treatment.control(record)
 
 
@@ -379,7 +380,7 @@ def test_windows_of_a_removed_profile_are_still_written() -> None:
         assert [row.reason for row in product.refused] == [Reason.UNKNOWN_TOPIC]
         if restarts:
             bench.store.commit(bench.treatment.aggregator.dirty(), {})
-            bench.saved.rules = Rules.restored(bench.treatment.rules.dump())
+            bench.saved.rules = Rules.restored(bench.treatment.rules.dump(), bench.treatment.rules.devices)
             bench.treatment = bench.build()
         bench.treatment.close_windows(START_NS + 2 * DAY_NS, settled=True)
         windows = bench.treatment.take().windows
@@ -393,7 +394,8 @@ def test_days_follow_the_zone() -> None:
     bench = Bench()
     bench.feed([(topic("bin-1"), bin_uplink(0, 900))])
     limits = replace(LIMITS, zones={"lyon": "Asia/Tokyo"})
-    (record,) = bench.treatment.rules.changes_to(plans=PLANS, devices=DEVICES, limits=limits, at_ns=START_NS)
+    rules = bench.treatment.rules
+    (record,) = rules.changes_to(plans=PLANS, devices=rules.devices, limits=limits, at_ns=START_NS)
     assert record.kind is ControlKind.SETTINGS
     bench.treatment.control(record)
     bench.treatment.close_windows(START_NS + 2 * DAY_NS, settled=True)

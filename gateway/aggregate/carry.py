@@ -188,7 +188,7 @@ def unpack(packed: Arrays, layout: Layout, old: Layout, factory: NeighboursFacto
     state, since = packed["state"], packed["since"]
     if layout != old:
         neighbours = _renamed(neighbours, layout, old)
-        state, since = _moved_states(state, since, layout, old)
+        state, since = moved_states(state, since, layout, old)
     return Carry(factory.unpack(neighbours), state, since)
 
 
@@ -209,7 +209,7 @@ def _renamed(packed: dict[str, NDArray[Any]], layout: Layout, old: Layout) -> di
     }
 
 
-def _moved_states(state: Float64, since: Int64, layout: Layout, old: Layout) -> tuple[Float64, Int64]:
+def moved_states(state: Float64, since: Int64, layout: Layout, old: Layout) -> tuple[Float64, Int64]:
     """Move the rows of held states to where the new layout has them."""
     k = state.shape[1]
     known = old.names_of(old.states)

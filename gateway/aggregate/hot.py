@@ -6,6 +6,7 @@ makes it one that can go. Blocks that were used longest ago go first.
 
 from __future__ import annotations
 
+import contextlib
 from collections import OrderedDict
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,8 @@ from gateway.aggregate.layout import Layout
 from gateway.errors import StateError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from gateway.aggregate.carry import NeighboursFactory
     from gateway.model import Changes
     from gateway.packing import Arrays
@@ -25,6 +28,8 @@ if TYPE_CHECKING:
 
 ROWS = "rows"
 PASTS = "pasts"
+HELD = "held"
+"""The states of the pasts, in cells of their own: all that windows need of a block beside its rows."""
 _MOST_PARTS = 24
 """A cell of more parts is written as one: each part costs a look-up, each joining all of its bytes."""
 
@@ -98,9 +103,30 @@ class Blocks:
             self.touch(block)
         return block
 
+    def read(self, start: int) -> Block:
+        """Return a block to be read once: where it is not in memory, without it coming there.
+
+        Then it has no neighbours, which windows do not need; of its past, held states alone.
+        """
+        block = self._blocks.get(start)
+        if block is None and start in self._blocks:
+            states = len(self.layout.states)
+            since = np.full((states, 0), carry.NEVER, np.int64)
+            past = carry.Carry(self._factory.empty(0, 0), np.zeros((states, 0)), since)
+            block = Block(start, self.layout, Pasts(past))
+            with self._told(start):
+                self._load_rows(block)
+                if states:
+                    self._load_states(block)
+        return self.get(start) if block is None else block
+
     def has(self, start: int) -> bool:
         """Return whether there is such a block."""
         return start in self._blocks
+
+    def holds(self, block: Block) -> bool:
+        """Return whether this very block is in memory, and was not only read."""
+        return self._blocks.get(block.start) is block
 
     def touch(self, block: Block) -> None:
         """Note that a block was used or changed."""
@@ -138,6 +164,7 @@ class Blocks:
         for start in self._dropped:
             changes.cells[ROWS, self.owner, start, -1] = None
             changes.cells[PASTS, self.owner, start, -1] = None
+            changes.cells[HELD, self.owner, start, -1] = None
         self._dropped.clear()
         for block in self.hot():
             block.in_flight = False  # a checkpoint begins when the one before it is committed
@@ -171,28 +198,54 @@ class Blocks:
         if pasts.changed or block.past_parts >= _MOST_PARTS:
             pasts.saved = block.past_parts = 0
             changes.cells[PASTS, self.owner, block.start, -1] = None
+            changes.cells[HELD, self.owner, block.start, -1] = None
         if pasts.saved < pasts.count:
             new = np.arange(pasts.saved, pasts.count)
             columns = {"series": pasts.series[new], **pasts.carry.take(new).pack()}
-            changes.cells[PASTS, self.owner, block.start, block.past_parts] = self._pack(columns)
+            held = {name: columns[name] for name in ("series", "state", "since")}
+            rest = {name: column for name, column in columns.items() if name not in ("state", "since")}
+            changes.cells[PASTS, self.owner, block.start, block.past_parts] = self._pack(rest)
+            changes.cells[HELD, self.owner, block.start, block.past_parts] = self._pack(held)
             block.past_parts += 1
         pasts.saved, pasts.changed = pasts.count, False
 
     def _load(self, block: Block) -> None:
         """Fill a block from the state file. Raises `StateError` where that is damaged."""
-        try:
-            bodies = self._store.load(ROWS, self.owner, block.start)
-            parts = [_unpack(body) for body in bodies]
-            block.runs = [rows.latest_of([_rows_in(part, self.layout) for part in parts])] if parts else []
-            block.parts = len(bodies)
+        with self._told(block.start):
+            self._load_rows(block)
             bodies = self._store.load(PASTS, self.owner, block.start)
-            for body in bodies:
+            for body, held in zip(bodies, self._store.load(HELD, self.owner, block.start), strict=True):
                 layout, columns = _unpack(body)
+                columns |= _unpack(held)[1]
                 past = carry.unpack(columns, self.layout, layout, self._factory)
                 block.pasts.add(columns["series"], past)
             block.pasts.saved, block.past_parts = block.pasts.count, len(bodies)
+
+    def _load_rows(self, block: Block) -> None:
+        bodies, parts = self._store.load(ROWS, self.owner, block.start)[::-1], []
+        while bodies:
+            parts.append(_unpack(bodies.pop()))  # as many bytes are never held twice
+        block.runs = [rows.latest_of([_rows_in(part, self.layout) for part in parts])] if parts else []
+        block.parts = len(parts)
+
+    def _load_states(self, block: Block) -> None:
+        """Fill the past of a block that is only read with the held states."""
+        for body in self._store.load(HELD, self.owner, block.start):
+            layout, columns = _unpack(body)
+            state, since = columns["state"], columns["since"]
+            if layout != self.layout:
+                state, since = carry.moved_states(state, since, self.layout, layout)
+            series = columns["series"]
+            nothing = self._factory.empty(0, len(series))
+            block.pasts.add(series, carry.Carry(nothing, state, since))
+
+    @contextlib.contextmanager
+    def _told(self, start: int) -> Iterator[None]:
+        """Say which block cannot be read."""
+        try:
+            yield
         except (ValueError, KeyError, TypeError) as error:
-            raise StateError(f"the state of {self.owner} at {block.start} cannot be read: {error}") from error
+            raise StateError(f"the state of {self.owner} at {start} cannot be read: {error}") from error
 
     def _pack(self, columns: Arrays) -> bytes:
         return packing.pack({"layout": self.layout.to_array(), **columns})

@@ -10,6 +10,7 @@ from gateway.aggregate import carry as carries
 from gateway.aggregate.carry import NEVER, Carry
 from gateway.aggregate.civil import HOUR
 from gateway.aggregate.hot import Blocks
+from gateway.aggregate.latest import LatestLog
 from gateway.aggregate.layout import Layout
 from gateway.aggregate.rows import empty, joined
 from gateway.aggregate.written import EVERYWHERE, Written
@@ -20,13 +21,11 @@ if TYPE_CHECKING:
     from gateway.aggregate.hot import Budget
     from gateway.aggregate.replay import Replayed
     from gateway.aggregate.rows import Rows
-    from gateway.model import Int32, Int64, SeriesTable
+    from gateway.model import Changes, Int32, Int64, SeriesTable
     from gateway.packing import Arrays
     from gateway.ports import StateStore
     from gateway.profiles.plan import GroupPlan, ProfilePlan
 
-CHUNK = 4096
-"""Series a cell of last readings."""
 WITHOUT_WINDOWS = HOUR // 4
 """A profile without windows still needs blocks: to know duplicates and neighbours within its lateness."""
 
@@ -64,7 +63,7 @@ class Shelf:
         self.dropped_until = NEVER
         """Where the last block ended that was dropped: a window that began before is not complete."""
         self.latest = Carry.empty(self.layout, 0, factory)
-        self.changed_chunks: set[int] = set()
+        self.latest_log = LatestLog(owner, store)
         self.saved_marks: dict[str, object] = {}
         self.replayed: Replayed | None = None
         """What a replay has touched so far; None where none is going on."""
@@ -102,7 +101,7 @@ class Shelf:
             self.blocks.adopt(layout)
             self.latest = carries.remapped(self.latest, layout, old, self._factory)
             self.layout = layout
-            self.changed_chunks.update(range(-(-self._fitted // CHUNK)))
+            self.latest_log.note(slice(0, self._fitted))
 
     def fit(self) -> None:
         """Make room for the series that the table has got since the last call."""
@@ -118,6 +117,7 @@ class Shelf:
         self._zones = np.unique(self._zone[:size]).tolist()
         if self.layout.ordered:
             self.latest.grow(size)
+        self.latest_log.grow(size)
         self._fitted = size
 
     def rezone(self) -> None:
@@ -158,12 +158,12 @@ class Shelf:
     def advance(self, series: Int32, time: Int64) -> None:
         """Note the newest readings of some series (each once): time only ever grows."""
         self._latest_time[series] = np.maximum(self._latest_time[series], time)
-        self.changed_chunks.update(_chunks(series))
+        self.latest_log.note(series)
 
     def remember(self, series: Int32, past: Carry) -> None:
         """Replace the last readings of some series."""
         self.latest.put(series, past)
-        self.changed_chunks.update(_chunks(series))
+        self.latest_log.note(series)
 
     def mark(self, start: int, series: Int32) -> None:
         """Note that the readings of `series` (any order, repeats allowed) in a block have changed."""
@@ -206,25 +206,26 @@ class Shelf:
         rows = joined(pieces)
         return rows.take(np.lexsort((rows.time, rows.series)))
 
-    def latest_columns(self, chunk: int) -> Arrays:
-        """Return the last readings of a chunk of series, to be stored."""
-        codes = np.arange(chunk * CHUNK, min((chunk + 1) * CHUNK, self._fitted))
+    def save_latest(self, changes: Changes) -> None:
+        """Add the last readings that have changed since the last call."""
+        self.latest_log.save(changes, self._fitted, self._latest_columns)
+
+    def _latest_columns(self, codes: Int64) -> Arrays:
+        """Return the last readings of some series, to be stored."""
         columns: Arrays = {"time": self._latest_time[codes]}
         if self.layout.ordered:
             columns |= self.latest.take(codes).pack()
             columns["layout"] = self.layout.to_array()
         return columns
 
-    def restore_latest(self, start: int, columns: Arrays) -> None:
-        """Take back the last readings of the series from code `start` on."""
-        codes = np.arange(start, start + len(columns["time"]))
-        self._latest_time[codes] = columns["time"]
+    def restore_latest(self) -> None:
+        """Take back the last readings of all series from the state file."""
+        self.latest_log.restore(self._take_latest)
+
+    def _take_latest(self, codes: Int64, rows: Int64, columns: Arrays) -> None:
+        """Take back the last readings of some series, which stand in some rows of the columns."""
+        self._latest_time[codes] = columns["time"][rows]
         if self.layout.ordered and "layout" in columns:
             old = Layout.from_array(columns["layout"])
-            self.latest.put(codes, carries.unpack(columns, self.layout, old, self._factory))
-
-
-def _chunks(series: Int32) -> list[int]:
-    """Return the numbers of the cells that hold these series' last readings."""
-    found: list[int] = np.flatnonzero(np.bincount(series // CHUNK)).tolist()
-    return found
+            past = carries.unpack(columns, self.layout, old, self._factory)
+            self.latest.put(codes, past.take(rows))

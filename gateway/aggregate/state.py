@@ -6,7 +6,6 @@ import json
 from typing import TYPE_CHECKING
 
 from gateway import packing
-from gateway.aggregate.shelf import CHUNK
 from gateway.errors import StateError
 from gateway.model import SeriesTable
 
@@ -17,7 +16,6 @@ if TYPE_CHECKING:
 
 SHELVES = "shelves"
 SERIES = "series"
-LATEST = "latest"
 MARKS = "marks"
 TEXTS = "texts"
 
@@ -48,9 +46,7 @@ def save_shelf(shelf: Shelf, changes: Changes) -> None:
     """Add what has changed of a shelf since the last call."""
     shelf.blocks.save(changes)
     shelf.written.save(changes, [zone.name for zone in shelf.calendar.zones])
-    for chunk in sorted(shelf.changed_chunks):
-        changes.cells[LATEST, shelf.owner, chunk * CHUNK, 0] = packing.pack(shelf.latest_columns(chunk))
-    shelf.changed_chunks.clear()
+    shelf.save_latest(changes)
     marks = {
         "river_ns": shelf.river_ns,
         "dropped_until": shelf.dropped_until,
@@ -74,9 +70,7 @@ def restore_shelf(shelf: Shelf, store: StateStore) -> None:
             shelf.written.until = {int(length): until for length, until in marks["until"].items()}
             delivered = marks["delivered_until"]
             shelf.written.delivered_until = {int(length): until for length, until in delivered.items()}
-        for start in store.starts(LATEST, shelf.owner):
-            for body in store.load(LATEST, shelf.owner, start):
-                shelf.restore_latest(start, packing.unpack(body))
+        shelf.restore_latest()
         shelf.written.restore({zone.name: code for code, zone in enumerate(shelf.calendar.zones)})
     except (ValueError, KeyError, TypeError) as error:
         raise StateError(f"the state of {shelf.owner} cannot be read: {error}") from error

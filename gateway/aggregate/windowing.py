@@ -164,7 +164,7 @@ class Windowing:
             revision=shelf.written.count(plan.length_ns, window.start, chosen)
             if is_revised
             else np.zeros(n, np.int32),
-            fields={name: _taken(column, rows) for name, column in fields.items()},
+            fields=fields if n == len(kept) else {name: _taken(c, rows) for name, c in fields.items()},
         )
 
     def _combined(self, window: Window, series: Int32 | None) -> Partial:
@@ -176,7 +176,7 @@ class Windowing:
             shelf.group, np.arange(len(shelf.table), dtype=np.int32) if series is None else series
         )
         for start in window.blocks.tolist():
-            block = shelf.blocks.get(start)
+            block = shelf.blocks.read(start)
             if series is None:
                 part = self._whole(block)
             else:
@@ -198,7 +198,8 @@ class Windowing:
                 if len(rows)
                 else Partial.empty(shelf.group, np.empty(0, np.int32))
             )
-            shelf.blocks.touch(block)
+            if shelf.blocks.holds(block):
+                shelf.blocks.touch(block)
         return block.partial
 
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 WRITTEN = "written"
 PENDING = "pending"
+_MOST_PARTS = 24
 EVERYWHERE = -1
 """Stands for a zone where windows are the same in all of them."""
 
@@ -37,7 +38,9 @@ class Written:
         self.pending: dict[tuple[int, int, int], list[Int32]] = {}
         """(length, zone, start) → series whose window changed behind the watermark."""
         self._counts: dict[tuple[int, int], Int32] = {}
-        self._changed: set[tuple[int, int]] = set()
+        self._parts: dict[tuple[int, int], int] = {}
+        """How many cells hold the numbers of writings in `_counts`; later ones say what has changed."""
+        self._changed: dict[tuple[int, int], list[Int32]] = {}
         self._dropped: set[tuple[int, int]] = set()
         self._stored: dict[int, set[int]] = {}
         self._pending_changed = False
@@ -62,11 +65,21 @@ class Written:
         """Return the number of writings of a window by series code, int32[at least size], to be read."""
         counts = self._counts.get((length, start))
         if counts is None:
-            bodies = self._store.load(WRITTEN, f"{self._owner}/{length}", start)
-            counts = packing.unpack(bodies[0])["counts"] if bodies else np.zeros(size, np.int32)
-        if size > len(counts):
-            counts = np.concatenate([counts, np.zeros(size - len(counts), np.int32)])
-        self._counts[length, start] = counts
+            counts = self._load(length, start)
+        counts = self._counts[length, start] = _with_room(counts, size)
+        return counts
+
+    def _load(self, length: int, start: int) -> Int32:
+        counts = np.zeros(0, np.int32)
+        bodies = self._store.load(WRITTEN, f"{self._owner}/{length}", start)
+        for body in bodies:
+            part = packing.unpack(body)
+            if "series" in part:
+                counts = _with_room(counts, int(part["series"].max()) + 1)
+                counts[part["series"]] = part["counts"]
+            else:
+                counts = part["counts"]
+        self._parts[length, start] = len(bodies)
         return counts
 
     def count(self, length: int, start: int, series: Int32) -> Int32:
@@ -74,7 +87,7 @@ class Written:
         counts = self.counts(length, start, int(series.max(initial=-1)) + 1)
         revision = counts[series]
         counts[series] += 1
-        self._changed.add((length, start))
+        self._changed.setdefault((length, start), []).append(series)
         return revision
 
     def forget_before(self, length: int, start: int) -> None:
@@ -86,16 +99,15 @@ class Written:
         for begun in [begun for begun in stored if begun < start]:
             stored.discard(begun)
             self._counts.pop((length, begun), None)
-            self._changed.discard((length, begun))
+            self._changed.pop((length, begun), None)
             self._dropped.add((length, begun))
 
     def save(self, changes: Changes, zones: list[str]) -> None:
         """Add what has changed since the last call; `zones` names the zones by number."""
         for length, start in self._dropped:
             changes.cells[WRITTEN, f"{self._owner}/{length}", start, -1] = None
-        for length, start in self._changed:
-            body = packing.pack({"counts": self._counts[length, start]})
-            changes.cells[WRITTEN, f"{self._owner}/{length}", start, 0] = body
+        for (length, start), series in self._changed.items():
+            self._save_counts(changes, length, start, np.unique(np.concatenate(series)))
         self._dropped.clear()
         self._changed.clear()
         if self._pending_changed:
@@ -106,9 +118,23 @@ class Written:
             changes.cells[PENDING, self._owner, 0, 0] = json.dumps(waiting).encode()
             self._pending_changed = False
 
+    def _save_counts(self, changes: Changes, length: int, start: int, series: Int32) -> None:
+        """Add the numbers of writings of some series: as one more part, or all of them as the only one."""
+        counts, owner = self._counts[length, start], f"{self._owner}/{length}"
+        parts = self._parts[length, start]
+        if not parts or parts >= _MOST_PARTS or len(series) * 2 >= len(counts):
+            changes.cells[WRITTEN, owner, start, -1] = None
+            changes.cells[WRITTEN, owner, start, 0] = packing.pack({"counts": counts})
+            self._parts[length, start] = 1
+        else:
+            body = packing.pack({"series": series, "counts": counts[series]})
+            changes.cells[WRITTEN, owner, start, parts] = body
+            self._parts[length, start] = parts + 1
+
     def committed(self) -> None:
         """Note that what `save` gave is durable: numbers of writings come back when they are needed."""
         self._counts = {key: self._counts[key] for key in self._changed}
+        self._parts = {key: self._parts[key] for key in self._changed}
 
     def restore(self, zones: dict[str, int]) -> None:
         """Take back what waits for a correction; `zones` numbers the zones by name."""
@@ -116,3 +142,10 @@ class Written:
             for length, zone, start, series in json.loads(body):
                 key = length, zones.get(zone, EVERYWHERE), start
                 self.pending[key] = [np.array(series, dtype=np.int32)]
+
+
+def _with_room(counts: Int32, size: int) -> Int32:
+    """Return the counts of `size` series at least; nothing is written yet of the new ones."""
+    if size <= len(counts):
+        return counts
+    return np.concatenate([counts, np.zeros(size - len(counts), np.int32)])

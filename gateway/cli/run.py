@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gateway import config, logs
+from gateway import config, logs, memory
 from gateway.cli.failures import told
 from gateway.cli.options import ConfigOption
 from gateway.console.page import Demo
@@ -30,6 +30,7 @@ def run(
     What it received and acknowledged is in its state folder: it may be killed at any instant.
     Settings that are wrong are refused with every problem at once, and nothing is started.
     """
+    memory.give_back_large_arrays()
     with told():
         settings = config.load(config_file)
         logs.configure(settings.log)

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from gateway.health.snapshot import Fleet
+from gateway.roster import Roster
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from gateway.model import Device
     from gateway.profiles.plan import ProfilePlan
 
 SILENT_AFTER = 3
 """A device is silent when nothing came for so many of its expected intervals."""
+NEVER_SILENT = 2**63
+"""ns; for devices that are not expected to report at any time."""
 
 
 class FleetRoll:
@@ -25,6 +26,7 @@ class FleetRoll:
         self._started_ns = started_ns
         self._heard: dict[tuple[str, str], int] = {}
         self._unknown: set[tuple[str, str]] = set()
+        self._counted = Roster(), Counter[str]()
 
     def heard(self, devices: Iterable[tuple[str, str]], at_ns: int) -> None:
         """Note that these devices gave readings."""
@@ -38,18 +40,33 @@ class FleetRoll:
     def count(
         self,
         now_ns: int,
-        devices: Mapping[tuple[str, str], Device],
+        devices: Roster,
         plans: Mapping[str, ProfilePlan],
     ) -> Fleet:
-        """Count known, heard, silent and unknown devices. Those not heard yet count from the start."""
-        every = {name: plan.every_ns for name, plan in plans.items()}
-        limits = np.array([every.get(device.profile, 0) for device in devices.values()], dtype=np.int64)
-        heard = np.array([self._heard.get(key, 0) for key in devices], dtype=np.int64)
-        age = now_ns - np.maximum(heard, self._started_ns)
-        silent = (limits > 0) & (age > SILENT_AFTER * limits)
+        """Count known, heard, silent and unknown devices. Those not heard yet count from the start.
+
+        Looks at the devices that were heard, one by one; of all others it counts those of each profile.
+        """
+        most_ns = {name: SILENT_AFTER * plan.every_ns for name, plan in plans.items() if plan.every_ns}
+        waiting = self._profiles_of(devices).copy()
+        heard = silent = 0
+        for key, at_ns in self._heard.items():
+            details = devices.details(key)
+            if details is not None:
+                heard += 1
+                waiting[details.profile] -= 1
+                silent += now_ns - max(at_ns, self._started_ns) > most_ns.get(details.profile, NEVER_SILENT)
+        since_start = now_ns - self._started_ns
+        silent += sum(n for name, n in waiting.items() if since_start > most_ns.get(name, NEVER_SILENT))
         return Fleet(
             known=len(devices),
-            heard=int(np.count_nonzero(heard)),
-            silent=int(np.count_nonzero(silent)),
-            unknown=len(self._unknown - devices.keys()),
+            heard=heard,
+            silent=silent,
+            unknown=sum(key not in devices for key in self._unknown),
         )
+
+    def _profiles_of(self, devices: Roster) -> Counter[str]:
+        """Return how many devices each profile has; counted once for each registry."""
+        if devices is not self._counted[0]:
+            self._counted = devices, devices.profiles()
+        return self._counted[1]

@@ -1,4 +1,4 @@
-"""Put devices into `devices.csv`, and tell what a new version of the file changes."""
+"""Put devices into `devices.csv`."""
 
 from __future__ import annotations
 
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gateway.profiles.plan import ProfilePlan
-    from gateway.registry.devices import Key
 
 
 def adopt(
@@ -71,13 +70,6 @@ def adopt(
 def write_devices(path: Path, devices: Iterable[Device]) -> None:
     """Write a whole file, replacing what is there in one step. Raises EcluseError."""
     _replace(path, _with_rows("", devices))
-
-
-def changes(old: Mapping[Key, Device], new: Mapping[Key, Device]) -> tuple[list[Device], list[Key]]:
-    """Return the devices to put in force, and the keys of those that are gone."""
-    return [device for key, device in new.items() if old.get(key) != device], [
-        key for key in old if key not in new
-    ]
 
 
 def _problems(device: Device, plans: Mapping[str, ProfilePlan]) -> list[Problem]:

@@ -32,7 +32,7 @@ class TagSets:
     """The tag sets of the series of one table, made on first use and kept.
 
     `dimensions` names the key's parts after (site, device), as in `GroupPlan.dimensions`. `devices` is
-    read when a tag set is made: call `invalidate` when a place in it changed. Pairs that many series
+    read when a tag set is made: call `renew` when it changed. Pairs that many series
     share (site, profile, street) are one object, so a series costs about 150 bytes.
     """
 
@@ -67,12 +67,17 @@ class TagSets:
             self._known[series] = True
         return self._sets
 
-    def invalidate(self, devices: Collection[tuple[str, str]]) -> None:
-        """Forget the tag sets of these (site, device): their place changed."""
-        changed = set(devices)
-        for code, key in enumerate(self._table.keys[: len(self._sets)]):
-            if key[:2] in changed:
-                self._known[code] = False
+    def renew(
+        self, devices: Mapping[tuple[str, str], Device], changed: Collection[tuple[str, str]]
+    ) -> list[int]:
+        """Read other devices from now on, of which these (site, device) changed; returns their series."""
+        self._devices = devices
+        if len(self._names) == 2:
+            codes = [code for code in map(self._table.codes.get, changed) if code is not None]
+        else:
+            codes = [code for code, key in enumerate(self._table.keys) if key[:2] in changed]
+        self._known[[code for code in codes if code < len(self._known)]] = False
+        return codes
 
     def _make(self, key: tuple[str, ...]) -> TagSet:
         device = self._devices.get((key[0], key[1]))

@@ -8,7 +8,7 @@ import pytest
 
 from gateway.errors import ConfigurationError, EcluseError
 from gateway.model import Device
-from gateway.registry.adopt import adopt, changes, write_devices
+from gateway.registry.adopt import adopt, write_devices
 from gateway.registry.devices import read_devices
 from tests.registry.test_devices import HEAD, MARCH, PLANS
 
@@ -118,12 +118,3 @@ def test_a_whole_file_reads_back(tmp_path: Path) -> None:
     write_devices(path, devices.values())
     assert read_devices(path, PLANS).devices == devices
     assert not read_devices(path, PLANS).problems
-
-
-def test_changes_between_two_versions() -> None:
-    """New and changed devices, and those that are gone."""
-    a, b, c = (Device("s", name, "bin") for name in "abc")
-    moved = Device("s", "b", "bin", {"street": "x"})
-    old, new = {("s", "a"): a, ("s", "b"): b}, {("s", "b"): moved, ("s", "c"): c}
-    assert changes(old, new) == ([moved, c], [("s", "a")])
-    assert changes(new, new) == ([], [])

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from gateway.model import Device
 from gateway.profiles.compile import compile_text
 from gateway.registry.devices import DevicesFile, parse_devices, read_devices
+from gateway.roster import Roster
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -162,7 +163,7 @@ def test_one_bad_row_refuses_its_device_as_a_whole() -> None:
 def test_reading_a_file(tmp_path: Path) -> None:
     """A byte order mark is skipped; no file is an empty registry; no text is a problem."""
     path = tmp_path / "devices.csv"
-    assert read_devices(path, PLANS) == DevicesFile({}, ())
+    assert read_devices(path, PLANS) == DevicesFile(Roster(), ())
     path.write_text(HEAD + "lyon,b1,bin,,é,1850,\n", encoding="utf-8-sig")
     assert read_devices(path, PLANS).devices["lyon", "b1"].place == {"street": "é"}
     path.write_bytes(b"site\xff")

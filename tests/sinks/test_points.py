@@ -152,7 +152,7 @@ def test_tags_follow_the_registry_and_the_table() -> None:
     kept = tags[1]
     places["paris", "a"] = Device("paris", "a", "any-device", place={"street": "Quai 2"})
     assert sets.of(batch.series)[0][-1] == ("street", "Quai 1")
-    sets.invalidate([("paris", "a")])
+    assert sets.renew(places, [("paris", "a")]) == [0]
     code = batch.table.code(("paris", "a", "2"))
     assert sets.of(np.array([0, code, 1], dtype=np.int32)) is tags
     assert tags[0][-1] == tags[code][-1] == ("street", "Quai 2")
