@@ -181,10 +181,10 @@ class Meters(Protocol):
 
 
 class DeviceObserver(Protocol):
-    """Told, once a batch, what was heard: the registry's and the status page's view."""
+    """Told what was heard: the registry's and the status page's view."""
 
     def heard(self, site_devices: Iterable[tuple[str, str]], at_ns: int) -> None:
-        """These devices gave readings."""
+        """These devices gave readings since the last call, the last of them at that time."""
         ...
 
     def unknown(self, site: str, device: str, topic: str, payload: bytes, at_ns: int) -> None:

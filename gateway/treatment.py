@@ -95,6 +95,8 @@ class Treatment:
         self.rules_changed = False
         self._observer = observer
         self._product = Product()
+        self._heard_ns = 0
+        """Receive time of the last uplink treated."""
         self._groups: dict[tuple[str, str], _Group] = {}
         self._changed: set[tuple[str, str]] = set()
         """Devices that changed since decoding and tags last heard of it."""
@@ -133,12 +135,17 @@ class Treatment:
         self._refuse([*rejections, *decoded.samples], located)
         if len(decoded.limited):
             self.books.reasons[Reason.RATE_LIMITED.value] += len(decoded.limited) - len(decoded.samples)
-        self._observe(decoded, located, at_ns=batches[-1].received_ns)
+        self._heard_ns = batches[-1].received_ns
+        self._observe(decoded, located)
         if not self._product.oldest_ns:
             self._product.oldest_ns = batches[0].received_ns
 
     def close_windows(self, now_ns: int, *, settled: bool) -> None:
-        """Write the windows whose time has come; `settled`: those too that are written only once."""
+        """Write the windows whose time has come; `settled`: those too that are written only once.
+
+        The observer hears of the devices here: once a flush, however often they spoke.
+        """
+        self._observer.heard(self.routes.take_heard(), self._heard_ns)
         self._take_devices()
         due = self.aggregator.due(now_ns)
         self.books.windows += sum(map(len, due))
@@ -214,12 +221,11 @@ class Treatment:
         readings.decoded += sum(rejection.readings for rejection in decoded.rejections)
         readings.rejected += sum(rejection.readings for rejection in rejections)
 
-    def _observe(self, decoded: Decoded, located: _Located, *, at_ns: int) -> None:
-        self._observer.heard(decoded.heard, at_ns)
+    def _observe(self, decoded: Decoded, located: _Located) -> None:
         for stranger in decoded.unknown:
             batch, index = located.of(stranger.index)
             payload = batch.payloads[index]
-            self._observer.unknown(stranger.site, stranger.device, stranger.topic, payload, at_ns)
+            self._observer.unknown(stranger.site, stranger.device, stranger.topic, payload, self._heard_ns)
 
     def _refuse(self, rejections: Sequence[Rejection], located: _Located) -> None:
         """Send refused uplinks to quarantine, and count why."""

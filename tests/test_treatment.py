@@ -344,6 +344,7 @@ def test_strangers_are_told_with_a_sample() -> None:
     bench = Bench()
     bench.feed([(topic("bin-9"), b"hello"), (topic("bin-1"), bin_uplink(0, 900)), (topic("bin-2"), b"{")])
     assert bench.observer.strangers == [("lyon", "bin-9", b"hello")]
+    bench.treatment.close_windows(START_NS, settled=False)
     assert bench.observer.devices == [("lyon", "bin-1")]
 
 

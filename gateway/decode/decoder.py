@@ -46,9 +46,8 @@ class Decoded:
     Each uplink is in exactly one of: `readings` (some row's `uplink`), `rejections` with 0 readings
     (refused whole), `duplicates`, `ignored` (retained, without a device time), `limited` (its device
     sent too many); the last three are places in the batch, int64, ascending, and `samples` are those
-    of the limited that are kept. `heard` are the (site, device) that gave readings, once for
-    each topic that they used; `unknown` has one sample for each such topic of a device that is not in
-    the registry, accepted or not.
+    of the limited that are kept. `unknown` has one sample for each topic that was used of a device that is
+    not in the registry, accepted or not. Who gave readings is noted in the routes (`Routes.take_heard`).
     """
 
     readings: list[Readings]
@@ -57,7 +56,6 @@ class Decoded:
     ignored: Int64
     limited: Int64
     samples: list[Rejection]
-    heard: list[tuple[str, str]]
     unknown: list[Unknown]
 
 
@@ -80,7 +78,7 @@ def decode_together(
     """
     if not sum(map(len, batches)):
         nothing = np.zeros(0, dtype=np.int64)
-        return Decoded([], [], nothing, nothing, nothing, [], [], [])
+        return Decoded([], [], nothing, nothing, nothing, [], [])
     topics = topics_of(batches)
     uplinks = lay_out(batches, topics, routes.codes(topics))
     refusals = Refusals(len(uplinks))
@@ -94,6 +92,7 @@ def decode_together(
     kept = np.zeros(len(uplinks), dtype=np.bool_)
     for one in readings:
         kept[one.uplink] = True
+    routes.note_heard(uplinks.codes[kept])
     return Decoded(
         readings=readings,
         rejections=refusals.settled(kept),
@@ -101,7 +100,6 @@ def decode_together(
         ignored=np.flatnonzero(ignored),
         limited=limited,
         samples=samples,
-        heard=_heard(uplinks.codes[kept], routes),
         unknown=_unknown(uplinks, routes),
     )
 
@@ -183,14 +181,6 @@ def _untimed(drafts: Sequence[Draft], ignored: Bool) -> tuple[Int64, Int32, list
     joined = np.concatenate(index)
     order = np.argsort(joined, kind="stable")
     return joined[order], np.concatenate(codes)[order], [sequences[place] for place in order.tolist()]
-
-
-def _heard(codes: Int32, routes: Routes) -> list[tuple[str, str]]:
-    """Return the devices of these routes, once a topic, in the order of their codes."""
-    seen = np.zeros(len(routes.devices), dtype=np.bool_)
-    seen[codes] = True
-    devices = routes.devices
-    return [devices[code] for code in np.flatnonzero(seen).tolist()]
 
 
 def _unknown(uplinks: Uplinks, routes: Routes) -> list[Unknown]:

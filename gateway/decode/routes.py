@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from gateway.decode.growing import GrowingColumn
+from gateway.decode.heard import Heard
 from gateway.decode.profile_decoder import ProfileDecoder, TableKey, table_key
 from gateway.decode.topics import Template, compile_template
 from gateway.kernel import compiled
@@ -94,6 +95,7 @@ class Routes:
         """The codes of topics that are refused."""
         self._profiles: dict[int, str] = {}
         self._decoder_of = GrowingColumn(-1, np.int32)
+        self._heard = Heard()
         self._known = GrowingColumn(0, np.bool_)
         self.update(
             plans,
@@ -182,7 +184,16 @@ class Routes:
         _, first = np.unique(codes[places], return_index=True)
         return sorted(places[first].tolist())
 
+    def note_heard(self, codes: Int32) -> None:
+        """Note the routes of uplinks that gave readings."""
+        self._heard.note(codes, len(self.devices))
+
+    def take_heard(self) -> list[tuple[str, str]]:
+        """Return the (site, device) that gave readings since the last call, each once."""
+        return self._heard.take(self.devices)
+
     def _forget(self) -> None:
+        self._heard.keep(self.devices)
         self._codes.clear()
         self._free.clear()
         self.devices.clear()

@@ -19,7 +19,7 @@ class RegistryObserver:
         self._strangers = strangers
 
     def heard(self, site_devices: Iterable[tuple[str, str]], at_ns: int) -> None:
-        """These devices gave readings."""
+        """These devices gave readings since the last call, the last of them at that time."""
         self._fleet.heard(site_devices, at_ns)
 
     def unknown(self, site: str, device: str, topic: str, payload: bytes, at_ns: int) -> None:

@@ -53,7 +53,6 @@ def test_bin_level() -> None:
     assert readings.received_ns.tolist() == [RECEIVED]
     assert readings.table.keys == [("lyon", "bin-00001")]
     assert (readings.flags == Flag.NOT_EVALUATED).all()
-    assert decoded.heard == [("lyon", "bin-00001")]
     assert decoded.rejections == []
     assert decoded.unknown == []
 
@@ -244,7 +243,7 @@ def test_unknown_devices_are_sampled() -> None:
 def test_an_empty_batch_gives_nothing() -> None:
     """No uplinks, no readings."""
     decoded = decode(batch(), routes(profile(GAUGE)))
-    assert (decoded.readings, decoded.rejections, decoded.heard) == ([], [], [])
+    assert (decoded.readings, decoded.rejections) == ([], [])
 
 
 def test_payloads_are_never_joined() -> None:

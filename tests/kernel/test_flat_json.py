@@ -255,7 +255,7 @@ def decoded(plan: ProfilePlan, payloads: list[bytes], twin: ModuleType | None) -
         for one in found.readings
     ]
     places = (found.duplicates.tolist(), found.ignored.tolist())
-    return readings, found.rejections, places, found.heard, found.unknown
+    return readings, found.rejections, places, found.unknown
 
 
 @SAME
