@@ -86,7 +86,9 @@ class LogOutlet:
         memory as text, or in one request.
         """
         entries, size = list[Entry](), 0
-        for entry in self._entries(product.raw + (product.settled if self.once else product.windows), product):
+        for entry in self._entries(
+            product.raw + (product.settled if self.once else product.windows), product
+        ):
             entries.append(entry)
             size += len(entry.body)
             if size >= APPEND_BYTES:

@@ -144,4 +144,3 @@ def _compiled(texts: Mapping[str, str]) -> dict[str, ProfilePlan]:
 
 def _without(plans: Mapping[str, ProfilePlan], name: str) -> dict[str, ProfilePlan]:
     return {known: plan for known, plan in plans.items() if known != name}
-

@@ -259,7 +259,9 @@ class _Group:
         self._devices = devices
         for code in self.tags.renew(devices, changed):
             if code < self._admitted:
-                self._parameters.admit(code, devices.get((self._table.keys[code][0], self._table.keys[code][1])))
+                self._parameters.admit(
+                    code, devices.get((self._table.keys[code][0], self._table.keys[code][1]))
+                )
 
 
 class _Located:

@@ -2,7 +2,7 @@
 
 A checkpoint appends the rows that changed since the last one as one cell, and writes some chunks of series
 whole, in turn: about as many rows as it appends. Once every chunk was written after an appended cell, that
-cell goes. So a checkpoint's size follows from what has changed alone, and the file holds each row about twice.
+cell goes. So a checkpoint's size follows from what has changed alone; the file holds a row about twice.
 """
 
 from __future__ import annotations
@@ -51,14 +51,10 @@ class LatestLog:
         """Make room for `size` series."""
         if size > len(self._changed):
             capacity = max(size, 2 * len(self._changed))
-            self._changed = np.concatenate(
-                [self._changed, np.zeros(capacity - len(self._changed), np.bool_)]
-            )
+            self._changed = np.concatenate([self._changed, np.zeros(capacity - len(self._changed), np.bool_)])
         chunks = -(-size // CHUNK)
         if chunks > len(self._written):
-            self._written = np.concatenate(
-                [self._written, np.zeros(chunks - len(self._written), np.int64)]
-            )
+            self._written = np.concatenate([self._written, np.zeros(chunks - len(self._written), np.int64)])
 
     def note(self, series: Int32 | slice) -> None:
         """Note that the last readings of some series have changed."""

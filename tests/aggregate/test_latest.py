@@ -43,7 +43,9 @@ class Kept:
 @settings(max_examples=40, deadline=None)
 @given(
     SIZES,
-    st.lists(st.tuples(st.integers(0, 5 * CHUNK), st.integers(1, 700), st.booleans()), min_size=1, max_size=40),
+    st.lists(
+        st.tuples(st.integers(0, 5 * CHUNK), st.integers(1, 700), st.booleans()), min_size=1, max_size=40
+    ),
 )
 def test_last_readings_come_back(size: int, steps: list[tuple[int, int, bool]]) -> None:
     """Whatever changed when, and wherever the gateway was started again in between; the fleet grows."""
