@@ -225,7 +225,7 @@ class Windows(Section):
     )
     settle: Duration = _written("15min", "The same for stores that cannot overwrite.")
     memory: Size = _written(
-        "256MB",
+        "64MB",
         "Memory for the readings behind open windows; colder ones wait on disk, and late readings "
         "fetch them back.",
     )

@@ -8,7 +8,7 @@ import gc
 import sys
 from typing import TYPE_CHECKING
 
-import pyarrow
+import pyarrow as pa
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,7 +40,7 @@ def give_back_large_arrays() -> bool:
     To be called once, before any thread is started. Left alone, glibc raises that limit to 32 MB once such
     an array was freed, and keeps a heap for each thread: with 100,000 devices, 100 MB that nobody uses.
     """
-    pyarrow.set_memory_pool(pyarrow.system_memory_pool())  # its own keeps what it got
+    pa.set_memory_pool(pa.system_memory_pool())  # its own keeps what it got
     if sys.platform != "linux":
         return False
     with contextlib.suppress(OSError, AttributeError):  # another C library

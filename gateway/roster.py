@@ -193,7 +193,7 @@ class Roster(Mapping["Key", Device]):
         return upsert, gone
 
     def saved(self, part: int) -> bytes:
-        """Return a part as bytes (JSON): its devices' names, and their details once for all that share them."""
+        """Return a part as bytes (JSON): names, and details once for all devices that share them."""
         details = self.parts[part]
         own = slice(part * PART, part * PART + len(details))
         places: dict[int, int] = {}
@@ -212,7 +212,7 @@ class Roster(Mapping["Key", Device]):
 
     @classmethod
     def restored(cls, bodies: Iterable[bytes]) -> Roster:
-        """Return the roster whose parts `saved` gave, in order. Raises what is not such bytes: ValueError …"""
+        """Return the roster whose parts `saved` gave, in order. Raises ValueError, KeyError on others."""
         numbers, count = Numbers(), 0
         parts: list[Part] = []
         for body in bodies:

@@ -9,7 +9,7 @@ import pytest
 
 from gateway.clock import ManualClock
 from gateway.model import Column, FieldType, Points, Reason, Refused
-from gateway.outlets import LogOutlet, QuarantineOutlet, arrow, line_protocol
+from gateway.outlets import POINTS_AN_ENTRY, LogOutlet, QuarantineOutlet, arrow, line_protocol
 from gateway.quarantine.reader import BROKER
 from gateway.quarantine.store import QuarantineStore
 from gateway.sinks import columns
@@ -172,3 +172,27 @@ async def test_refused_points_are_kept_once_a_sink(quarantine: QuarantineStore) 
         for sink, line in (("influx", b"a x=1"), ("influx", b"b x=1"), ("other", b"b x=1"))
     }
     assert quarantine.rows == 3
+
+
+async def test_a_fleet_of_windows_comes_in_pieces(tmp_path: Path) -> None:
+    """Entries of one request each, appended in bunches; together they are every point, in its order."""
+    size = 2 * POINTS_AN_ENTRY + 1
+    many = Points(
+        measurement="waste_1d",
+        tags=[(("device", f"bin-{number}"),) for number in range(size)],
+        series=np.arange(size, dtype=np.int32),
+        time=np.full(size, START_NS, np.int64),
+        fields={"level": Column(FieldType.FLOAT, np.arange(size) * 1.0, np.arange(size) % 2 == 0)},
+        window_end=np.full(size, START_NS + 1, np.int64),
+        revision=np.zeros(size, np.int32),
+    )
+    opened = await Outbox.open(tmp_path / "outbox.db", max_bytes=10**9)
+    await opened.register("sink", "hold")
+    await outlet(opened, line_protocol(strings=True)).take(Product(windows=[many]))
+    entries = [entry for _, entry in await opened.next("sink", size, 10**9)]
+    await opened.close()
+    assert [entry.count for entry in entries] == [POINTS_AN_ENTRY // 2, POINTS_AN_ENTRY // 2, 1]
+    lines = b"\n".join(entry.body for entry in entries).split(b"\n")
+    assert [line.split(b" ")[0] for line in lines] == [
+        b"waste_1d,device=bin-%d" % number for number in range(0, size, 2)
+    ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -76,7 +77,7 @@ def test_the_difference_leads_from_one_to_the_other(
 ) -> None:
     """Through plain data, as in a control record; and it is no larger than it must be."""
     rosters = [Roster().changed([(*key, d) for key, d in upsert.items()]) for upsert, _ in steps]
-    for old, new in zip(rosters, rosters[1:], strict=False):
+    for old, new in pairwise(rosters):
         upsert, gone = old.changes_to(new)
         assert old.changed(ungrouped(grouped(upsert)), gone) == new
         assert {entry[:2] for entry in upsert} == {key for key in new if old.get(key) != new[key]}

@@ -2,7 +2,7 @@
 
 A checkpoint appends the rows that changed since the last one as one cell, and writes some chunks of series
 whole, in turn: about as many rows as it appends. Once every chunk was written after an appended cell, that
-cell goes. So a checkpoint's size follows from what has changed alone, and the file holds each row about twice.
+cell goes. So a checkpoint's size follows from what has changed alone; the file holds a row about twice.
 """
 
 from __future__ import annotations

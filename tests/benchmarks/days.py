@@ -4,9 +4,9 @@
     python -m tests.benchmarks.days --start-up [--devices 1000000]
 
 The real river over real files, without a broker: every bin reports every 15 minutes of a clock that goes with
-the messages, so that days pass in minutes. The river has a process of its own, whose memory is told, and reads
-what another one generates. What is written is read from the outbox and thrown away, as by the fastest of
-databases. The journal keeps everything (150 bytes a message), since no copy of the state is made.
+the messages, so that days pass in minutes. The river has a process of its own, whose memory is told, and
+reads what another one generates. What is written is read from the outbox and thrown away, as by the fastest
+of databases. The journal keeps everything (150 bytes a message), since no copy of the state is made.
 """
 
 from __future__ import annotations
@@ -28,7 +28,6 @@ import psutil
 
 from gateway import config, memory
 from gateway.ingest import packets
-from gateway.journal.checkpoint import Checkpoint
 from gateway.model import RawBatch
 from tests.benchmarks.headline import EVENT_ORIGIN_NS, SITE, WINDOW_S, ZONE, write_devices, write_profile
 from tests.benchmarks.messages import Packets
@@ -40,6 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterator
 
     from gateway.assembly import Parts
+    from gateway.journal.checkpoint import Checkpoint
     from gateway.model import Changes
     from gateway.pipeline import River
     from tests.integration.gateway_process import GatewayProcess
@@ -114,9 +114,7 @@ class Fleet:
             "--devices",
             devices,
         ]
-        self._process = subprocess.Popen(  # noqa: S603 - ourselves
-            [str(word) for word in command], cwd=PROJECT, stdout=subprocess.PIPE
-        )
+        self._process = subprocess.Popen([str(word) for word in command], cwd=PROJECT, stdout=subprocess.PIPE)
 
     def _reads(self) -> Iterator[tuple[bytes, int]]:
         with self._process as process:
@@ -189,7 +187,7 @@ class Commits:
         }
 
 
-async def simulate(folder: Path, *, devices: int, days: float, hot: str = "256MB") -> dict[str, Any]:
+async def simulate(folder: Path, *, devices: int, days: float, hot: str = "64MB") -> dict[str, Any]:
     """Let a fleet report for some days, in this process; return what it took."""
     settings, clock, watch = _settings(folder, devices, hot), DaysClock(devices), Stopwatch()
     base_mb = _rss_mb()
@@ -243,7 +241,7 @@ async def simulate(folder: Path, *, devices: int, days: float, hot: str = "256MB
 
 async def _drain(parts: Parts) -> None:
     """Take what waits in the outbox, as a sink that stores at once."""
-    outboxes = {writer: parts.writers[writer]._outbox for writer in parts.writers}  # noqa: SLF001 - its cursor
+    outboxes = {writer: parts.writers[writer]._outbox for writer in parts.writers}
     while True:
         for sink, outbox in outboxes.items():
             await outbox.changed(sink)
@@ -359,7 +357,7 @@ def _used(running: GatewayProcess) -> dict[str, float]:
     return {"cpu_s": round(cpu.user + cpu.system, 2), "mb": round(memory / MB, 1)}
 
 
-def measure(folder: Path, *, devices: int, days: float, hot: str = "256MB") -> dict[str, Any]:
+def measure(folder: Path, *, devices: int, days: float, hot: str = "64MB") -> dict[str, Any]:
     """Let a fleet report for some days in a process of its own; return what it took (see `simulate`)."""
     return _apart(folder, "--devices", devices, "--days", days, "--hot", hot)
 
@@ -368,9 +366,7 @@ def _apart(folder: Path, *arguments: object) -> dict[str, Any]:
     """Run this module in another process, and return what it found."""
     module = "tests.benchmarks.days"
     command = [sys.executable, "-m", "tests.benchmarks.as_installed", module, "--inside", folder, *arguments]
-    done = subprocess.run(  # noqa: S603 - ourselves
-        [str(word) for word in command], cwd=PROJECT, check=True, stdout=subprocess.PIPE
-    )
+    done = subprocess.run([str(word) for word in command], cwd=PROJECT, check=True, stdout=subprocess.PIPE)
     found: dict[str, Any] = json.loads(done.stdout)
     return found
 
@@ -380,7 +376,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Days of a fleet, in minutes.")
     parser.add_argument("--devices", type=int, default=100_000)
     parser.add_argument("--days", type=float, default=3)
-    parser.add_argument("--hot", default="256MB", help="memory for open windows")
+    parser.add_argument("--hot", default="64MB", help="memory for open windows")
     parser.add_argument("--start-up", action="store_true", help="start with so many known devices instead")
     parser.add_argument("--generate", type=int, help="write so many messages to standard output instead")
     parser.add_argument("--inside", type=Path, help="measure in this process and this folder, answer in JSON")
