@@ -26,17 +26,22 @@ if TYPE_CHECKING:
 
 POINTS_AN_ENTRY = 5_000
 """As many as a request to a sink has, unless set otherwise: an entry is never divided between two."""
+ENTRY_BYTES = 900_000
+"""About so large is an entry at most: the text of a request is not cut into lines, which costs as much again."""
+_LINE_BYTES, _FIELD_BYTES = 64, 24
+"""What a line has besides its fields, and what a field has, roughly."""
 APPEND_BYTES = 8_000_000
-"""Entries are appended, each time with a sync, once they have this size."""
+"""Entries are appended once they have this size: the outbox keeps as many in memory as it may."""
 
 
 def pieces(points: Points) -> Iterator[Points]:
     """Yield the points in pieces of an entry's size, which share their columns."""
-    if len(points) <= POINTS_AN_ENTRY:
+    most = min(POINTS_AN_ENTRY, ENTRY_BYTES // (_LINE_BYTES + _FIELD_BYTES * len(points.fields)) + 1)
+    if len(points) <= most:
         yield points
         return
-    for first in range(0, len(points), POINTS_AN_ENTRY):
-        rows = slice(first, first + POINTS_AN_ENTRY)
+    for first in range(0, len(points), most):
+        rows = slice(first, first + most)
         yield replace(
             points,
             series=points.series[rows],
