@@ -202,9 +202,8 @@ def _measured(stage: _Stage, beside: Beside | None, *, accounted: bool) -> Round
         )
         time.sleep(plan.warm_s)
         begin, first = _sample(watched, system), len(stage.tap.late_s) if stage.tap else 0
-        late = beside(stage.sink, stage.scale, plan.span_s) if beside else time.sleep(plan.span_s)
+        late = dict((beside or _wait)(stage.sink, stage.scale, plan.span_s))
         end = _sample(watched, system)
-        late = dict(late or {})
         if stage.tap:
             late["publish → durable"] = quantiles(stage.tap.late_s[first:])
         counters[generator.STOP] = 1
@@ -237,6 +236,11 @@ def _measured(stage: _Stage, beside: Beside | None, *, accounted: bool) -> Round
         },
         latency=late,
     )
+
+
+def _wait(_sink: Sink, _scale: Scale, seconds: float) -> dict[str, Any]:
+    time.sleep(seconds)
+    return {}
 
 
 def _processes(stage: _Stage, sending: subprocess.Popen[bytes]) -> dict[str, subprocess.Popen[bytes]]:

@@ -230,8 +230,9 @@ def ecluse(place: Place, workload: Workload, scale: Scale, *, grace_s: float = G
         "windows": {"grace": f"{round(grace_s * scale.factor)}s"},
         "broker": {"silence": "10min"},
     }
-    settings = {"scale": scale, "profiles": profiles, "more": more, "start": False}
-    with gateway(folder, place.broker, sink.settings, **settings) as running:
+    with gateway(
+        folder, place.broker, sink.settings, scale=scale, profiles=profiles, more=more, start=False
+    ) as running:
         running.start(ready=False)
         running.wait(
             lambda now: bool(now["connection"]["state"] == "connected"),
