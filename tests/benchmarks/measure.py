@@ -183,7 +183,9 @@ class _Stage:
 
 
 @dataclass(frozen=True, slots=True)
-class _Sample:
+class Sample:
+    """What a system had dealt with at a moment, and the CPU that processes had used."""
+
     at_s: float
     dealt: int
     windows: int
@@ -201,9 +203,9 @@ def _measured(stage: _Stage, beside: Beside | None, *, accounted: bool) -> Round
             lambda: counters[generator.SENT] > 0 or sending.poll() is not None, within_s=60, what="the load"
         )
         time.sleep(plan.warm_s)
-        begin, first = _sample(watched, system), len(stage.tap.late_s) if stage.tap else 0
+        begin, first = sample(watched, system), len(stage.tap.late_s) if stage.tap else 0
         late = dict((beside or _wait)(stage.sink, stage.scale, plan.span_s))
-        end = _sample(watched, system)
+        end = sample(watched, system)
         if stage.tap:
             late["publish → durable"] = quantiles(stage.tap.late_s[first:])
         counters[generator.STOP] = 1
@@ -253,13 +255,13 @@ def _broker(folder: Path, kind: str) -> contextlib.AbstractContextManager[Broker
     return nats(folder) if kind == "nats" else mosquitto(folder)
 
 
-def _sample(watched: dict[str, psutil.Process], system: System) -> _Sample:
+def sample(watched: dict[str, psutil.Process], system: System) -> Sample:
     """Count, and read the processes' times at once after it."""
     dealt, windows = system.dealt()
     at_s = time.perf_counter()
     used = {role: cpu_s(process) for role, process in watched.items()}
     machine = psutil.cpu_times()
-    return _Sample(at_s, dealt, windows, used, sum(machine) - machine.idle - machine.iowait)
+    return Sample(at_s, dealt, windows, used, sum(machine) - machine.idle - machine.iowait)
 
 
 def cpu_s(process: psutil.Process) -> float:
