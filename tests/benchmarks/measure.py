@@ -213,6 +213,8 @@ def _measured(stage: _Stage, beside: Beside | None, *, accounted: bool) -> Round
         assert sending.returncode == 0, (folder / "generator.log").read_text()[-2000:]
         said = json.loads(out)
         peak = {role: _peak_mb(process) for role, process in watched.items() if role != "generator"}
+        if not accounted:
+            system.process.kill()  # what it would still do is waited for by nobody
         account = system.account(int(said["messages"])) if accounted else None
     seconds, messages = end.at_s - begin.at_s, max(1, end.dealt - begin.dealt)
     used = {role: end.cpu_s[role] - begin.cpu_s[role] for role in watched}
