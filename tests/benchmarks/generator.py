@@ -91,6 +91,7 @@ class Load:
     window: int
     block: int
     ahead: int
+    root: str
 
 
 @dataclass(slots=True)
@@ -105,8 +106,10 @@ class Generator:
 
     def run(self) -> dict[str, float]:
         """Send everything; return once the broker has answered for it, with the account."""
-        load, packets = self.load, Packets(self.load.devices, qos=self.load.qos)
-        links = [Connection.open(load.port, f"ecluse-load-{number}") for number in range(load.connections)]
+        load = self.load
+        packets = Packets(load.devices, qos=load.qos, root=load.root)
+        names = (f"load-{load.root}-{number}" for number in range(load.connections))
+        links = [Connection.open(load.port, name) for name in names]
         began, cpu, message = time.perf_counter(), time.process_time(), 0
         while message < load.messages and not self.counters[STOP]:
             turn, first = divmod(message, load.devices)
@@ -172,6 +175,7 @@ def main() -> None:
         # At a set rate small blocks: 5 ms of it, so that messages flow and do not come in bursts.
         block=min(arguments.block, max(1, arguments.rate // 200) if arguments.rate else arguments.block),
         ahead=arguments.ahead,
+        root=arguments.root,
     )
     generator = Generator(
         load,
@@ -194,6 +198,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--devices", type=int, default=10_000)
     parser.add_argument("--qos", type=int, choices=(0, 1), default=1)
     parser.add_argument("--rate", type=int, default=0, help="messages/s; 0: as fast as it goes")
+    parser.add_argument("--root", default="city", help="what topics begin with")
     parser.add_argument("--connections", type=int, default=2)
     parser.add_argument("--window", type=int, default=2_000, help="unanswered messages a connection")
     parser.add_argument("--block", type=int, default=500, help="messages a write")

@@ -47,6 +47,8 @@ class Workload:
     rate: int = 0
     sink: str = "null"
     broker: str = "mosquitto"
+    root: str = "city"
+    """What its topics begin with: the profile's own, but where two gateways share a broker."""
 
     def factor(self, rate: float) -> float:
         """Return the clock's factor at which so many messages/s are 5 readings a device and window."""
@@ -72,10 +74,15 @@ VARIED: Final = (
 """One factor at a time, beside QoS 0."""
 
 
-def write_profile(shipped: Path, folder: Path, factor: float) -> Path:
-    """Write the shipped profile with `max_ahead` multiplied by the factor; return the profiles' folder."""
+def write_profile(shipped: Path, folder: Path, factor: float, root: str = HEADLINE.root) -> Path:
+    """Write the shipped profile with `max_ahead` multiplied by the factor; return the profiles' folder.
+
+    `root` is what its topics begin with.
+    """
     text = (shipped / PROFILE / "profile.yaml").read_text(encoding="utf-8")
     assert "\nmax_ahead:" not in text, "the shipped profile has its own max_ahead: multiply that"
+    assert text.count(f'["{HEADLINE.root}/') == 1
+    text = text.replace(f'["{HEADLINE.root}/', f'["{root}/')
     made = folder / "profiles" / PROFILE
     made.mkdir(parents=True, exist_ok=True)
     lateness = "lateness:"

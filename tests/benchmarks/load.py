@@ -51,6 +51,7 @@ def load(
         "devices": workload.devices,
         "qos": workload.qos,
         "rate": workload.rate,
+        "root": workload.root,
         "messages": messages,
         "ledger": folder / "ledger.npy",
     }

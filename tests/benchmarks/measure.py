@@ -183,7 +183,9 @@ class _Stage:
 
 
 @dataclass(frozen=True, slots=True)
-class _Sample:
+class Sample:
+    """What a system had dealt with at a moment, and the CPU that processes had used."""
+
     at_s: float
     dealt: int
     windows: int
@@ -201,10 +203,9 @@ def _measured(stage: _Stage, beside: Beside | None, *, accounted: bool) -> Round
             lambda: counters[generator.SENT] > 0 or sending.poll() is not None, within_s=60, what="the load"
         )
         time.sleep(plan.warm_s)
-        begin, first = _sample(watched, system), len(stage.tap.late_s) if stage.tap else 0
-        late = beside(stage.sink, stage.scale, plan.span_s) if beside else time.sleep(plan.span_s)
-        end = _sample(watched, system)
-        late = dict(late or {})
+        begin, first = sample(watched, system), len(stage.tap.late_s) if stage.tap else 0
+        late = dict((beside or _wait)(stage.sink, stage.scale, plan.span_s))
+        end = sample(watched, system)
         if stage.tap:
             late["publish → durable"] = quantiles(stage.tap.late_s[first:])
         counters[generator.STOP] = 1
@@ -212,6 +213,8 @@ def _measured(stage: _Stage, beside: Beside | None, *, accounted: bool) -> Round
         assert sending.returncode == 0, (folder / "generator.log").read_text()[-2000:]
         said = json.loads(out)
         peak = {role: _peak_mb(process) for role, process in watched.items() if role != "generator"}
+        if not accounted:
+            system.process.kill()  # what it would still do is waited for by nobody
         account = system.account(int(said["messages"])) if accounted else None
     seconds, messages = end.at_s - begin.at_s, max(1, end.dealt - begin.dealt)
     used = {role: end.cpu_s[role] - begin.cpu_s[role] for role in watched}
@@ -239,6 +242,11 @@ def _measured(stage: _Stage, beside: Beside | None, *, accounted: bool) -> Round
     )
 
 
+def _wait(_sink: Sink, _scale: Scale, seconds: float) -> dict[str, Any]:
+    time.sleep(seconds)
+    return {}
+
+
 def _processes(stage: _Stage, sending: subprocess.Popen[bytes]) -> dict[str, subprocess.Popen[bytes]]:
     assert stage.broker._process is not None
     found = {"system": stage.system.process, "broker": stage.broker._process, "generator": sending}
@@ -249,13 +257,13 @@ def _broker(folder: Path, kind: str) -> contextlib.AbstractContextManager[Broker
     return nats(folder) if kind == "nats" else mosquitto(folder)
 
 
-def _sample(watched: dict[str, psutil.Process], system: System) -> _Sample:
+def sample(watched: dict[str, psutil.Process], system: System) -> Sample:
     """Count, and read the processes' times at once after it."""
     dealt, windows = system.dealt()
     at_s = time.perf_counter()
     used = {role: cpu_s(process) for role, process in watched.items()}
     machine = psutil.cpu_times()
-    return _Sample(at_s, dealt, windows, used, sum(machine) - machine.idle - machine.iowait)
+    return Sample(at_s, dealt, windows, used, sum(machine) - machine.idle - machine.iowait)
 
 
 def cpu_s(process: psutil.Process) -> float:

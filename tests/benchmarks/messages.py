@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from tests.benchmarks.headline import SITE, id_width
+from tests.benchmarks.headline import HEADLINE, SITE, id_width
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -59,10 +59,11 @@ def payload(device: str, seq: int, ts_ms: int, said: Values, at: int) -> bytes:
 class Packets:
     """All devices' packets in one matrix, uint8[devices, length], written again and again.
 
-    `level` is the protocol level: 4 is what the generator sends, 5 what a broker sends to the gateway.
+    `level` is the protocol level: 4 is what the generator sends, 5 what a broker sends to the gateway;
+    `root` is what the topics begin with.
     """
 
-    def __init__(self, devices: int, *, qos: int, level: int = 4) -> None:
+    def __init__(self, devices: int, *, qos: int, level: int = 4, root: str = HEADLINE.root) -> None:
         self.devices = devices
         self.qos = qos
         index = np.arange(devices)
@@ -70,7 +71,7 @@ class Packets:
         width = id_width(devices)
         names = [f"bin-{d:0{width}d}" for d in range(devices)]
         packets = [
-            _packet(name, payload(name, SEQ_FIRST, 10**12, said, d), qos, level)
+            _packet(topic(name, root), payload(name, SEQ_FIRST, 10**12, said, d), qos, level)
             for d, name in enumerate(names)
         ]
         self.length = len(packets[0])
@@ -122,14 +123,14 @@ class _Places:
         )
 
 
-def topic(device: str) -> str:
-    """Return the topic of a device, as shipped."""
-    return f"city/{SITE}/bin/{device}/up"
+def topic(device: str, root: str) -> str:
+    """Return the topic of a device, as shipped but for its root."""
+    return f"{root}/{SITE}/bin/{device}/up"
 
 
-def _packet(device: str, body: bytes, qos: int, level: int) -> bytes:
+def _packet(topic: str, body: bytes, qos: int, level: int) -> bytes:
     """Return a PUBLISH of MQTT 3.1.1, or of MQTT 5 (level 5) without properties: section 3.3 of both."""
-    name = topic(device).encode()
+    name = topic.encode()
     head = (b"\x00\x01" if qos else b"") + (b"\x00" if level == 5 else b"")
     rest = len(name).to_bytes(2, "big") + name + head + body
     assert 128 <= len(rest) < 16_384, "a remaining length of two bytes"

@@ -5,8 +5,8 @@
 
 Every round starts a fresh broker, sink and system, so nothing is left of the one before; rounds of a turn
 run one after the other and are compared with each other only. The clock's factor comes from rounds that only
-calibrate, then from the rounds before. A round whose readings a window are more than a tenth from five, or
-whose counts do not add up, is run once more while there is time; what is void then is shown as such.
+calibrate, then from the rounds before. A round whose readings a window are more than a tenth from five is run
+once more while there is time; how many are outside then is shown. Counts that do not add up are a finding.
 """
 
 from __future__ import annotations

@@ -224,14 +224,15 @@ def ecluse(place: Place, workload: Workload, scale: Scale, *, grace_s: float = G
     """Run the gateway with settings of its own, its files under the place's folder."""
     folder, sink = place.folder, place.sink
     write_devices(folder / "devices.csv", workload.devices)
-    profiles = write_profile(PROJECT / "device_profiles", folder, scale.factor)
+    profiles = write_profile(PROJECT / "device_profiles", folder, scale.factor, workload.root)
     more = {
         "sites": {SITE: {"zone": ZONE}},
         "windows": {"grace": f"{round(grace_s * scale.factor)}s"},
-        "broker": {"silence": "10min"},
+        "broker": {"silence": "10min", "client_id": f"ecluse-{workload.root}"},
     }
-    settings = {"scale": scale, "profiles": profiles, "more": more, "start": False}
-    with gateway(folder, place.broker, sink.settings, **settings) as running:
+    with gateway(
+        folder, place.broker, sink.settings, scale=scale, profiles=profiles, more=more, start=False
+    ) as running:
         running.start(ready=False)
         running.wait(
             lambda now: bool(now["connection"]["state"] == "connected"),

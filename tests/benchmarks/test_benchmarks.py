@@ -22,6 +22,7 @@ from tests.benchmarks import (
     publish,
     reference,
     run,
+    second_core,
     stages,
     tap,
     truth,
@@ -43,7 +44,7 @@ DEVICES = 50
 SLOW = Workload(devices=DEVICES, rate=500)
 BRIEF = Plan(warm_s=0.1, span_s=0.5, grace_s=0.3)
 FROZEN = {
-    "the headline": (1, "de4e7965335dc164"),
+    "the headline": (1, "c65400757dd17e2a"),
     "the profile": (1, "b2ac923d73025661"),
     "the messages": (1, "238a86fbe5a1a2bd"),
     "the reference": (1, "92793450f04286d2"),
@@ -172,6 +173,14 @@ def test_acknowledgements_in_any_pieces() -> None:
         second, left = tap.acknowledged(rest + stream[cut:])
         assert first + second == [n * 257 for n in range(1, 6)]
         assert left == b""
+
+
+@pytest.mark.mosquitto
+def test_two_gateways_share_a_broker(tmp_path: Path) -> None:
+    """Each journals and writes its own devices' messages once: `two` holds the counts itself."""
+    rate, cpu_us = second_core.two(tmp_path / "r", SLOW, BRIEF, 500)
+    assert rate > 0
+    assert cpu_us > 0
 
 
 def test_stages(tmp_path: Path) -> None:
