@@ -124,9 +124,9 @@ class Blocks:
         """Return whether there is such a block."""
         return start in self._blocks
 
-    def holds(self, block: Block) -> bool:
-        """Return whether this very block is in memory, and was not only read."""
-        return self._blocks.get(block.start) is block
+    def may_keep(self, block: Block, nbytes: int) -> bool:
+        """Return whether this very block is in memory, not only read, and so many bytes more may be."""
+        return self._blocks.get(block.start) is block and self._budget.bytes + nbytes <= self._budget.limit
 
     def touch(self, block: Block) -> None:
         """Note that a block was used or changed."""

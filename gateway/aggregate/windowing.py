@@ -189,18 +189,20 @@ class Windowing:
         return found
 
     def _whole(self, block: Block) -> Partial:
-        """Return what all rows of a block give; kept with the block until it changes."""
-        if block.partial is None:
-            shelf = self._shelf
-            rows = block.rows()
-            block.partial = (
-                chunk(rows, shelf.layout, shelf.group, shelf.profile.every_ns, block.pasts)
-                if len(rows)
-                else Partial.empty(shelf.group, np.empty(0, np.int32))
-            )
-            if shelf.blocks.holds(block):
-                shelf.blocks.touch(block)
-        return block.partial
+        """Return what all rows of a block give; kept with a block in memory, where there is room."""
+        if block.partial is not None:
+            return block.partial
+        shelf = self._shelf
+        rows = block.rows()
+        found = (
+            chunk(rows, shelf.layout, shelf.group, shelf.profile.every_ns, block.pasts)
+            if len(rows)
+            else Partial.empty(shelf.group, np.empty(0, np.int32))
+        )
+        if shelf.blocks.may_keep(block, found.nbytes):
+            block.partial = found
+            shelf.blocks.touch(block)
+        return found
 
 
 def _taken(column: Column, rows: Int64) -> Column:
