@@ -70,7 +70,7 @@ _TS: Final = re.compile(rb'"ts":(\d+)')
 
 def case(folder: Path, name: str, *, span_s: float = SPAN_S) -> dict[str, Any]:
     """Run one of `CASES` in a new folder; return its figures."""
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     scale = Scale.starting_now(OTHERS.factor(OTHERS.rate), event_origin_ns=EVENT_ORIGIN_NS)
     scale.write(folder / "clock.json")
     # The device that floods is known, and one more than those that are watched.

@@ -115,12 +115,20 @@ def bench(depth: Depth, folder: Path) -> dict[str, Any]:
     found.stages = stages.measure(folder / "stages", messages=depth.stage_messages)
     if depth.whole:
         found.idle_cores = idle(folder / "idle", 10)
-        for name, extra in EXTRAS:
-            _try(
-                found, name, lambda name=name, extra=extra: found.extras.update({name: extra(folder / name)})
-            )
+        for number, (name, extra) in enumerate(EXTRAS):
+            _try(found, name, lambda n=number, name=name, extra=extra: _extra(found, folder, n, name, extra))
     found.again, found.verdict, found.seconds = rounds.again, rounds.verdict, time.monotonic() - began
     return document(main, qos0, others, found)
+
+
+def _extra(
+    found: Findings, folder: Path, number: int, name: str, extra: Callable[[Path], dict[str, Any]]
+) -> None:
+    """Measure what goes beside the rounds, in a folder of its own that is gone afterwards."""
+    home = folder / f"extra-{number}"
+    home.mkdir()
+    found.extras[name] = extra(home)
+    shutil.rmtree(home)
 
 
 def _others(rounds: Rounds, depth: Depth, began: float, found: Findings) -> list[list[Turn]]:

@@ -54,7 +54,7 @@ def two(folder: Path, workload: Workload, plan: Plan, expected: float) -> tuple[
     """Return messages/s of two gateways together, and their CPU a message, µs."""
     scale = Scale.starting_now(workload.factor(expected), event_origin_ns=EVENT_ORIGIN_NS)
     plan = plan.with_windows(scale.factor)
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as standing:
         broker = standing.enter_context(mosquitto(folder))
         halves: list[tuple[Path, System, subprocess.Popen[bytes]]] = []

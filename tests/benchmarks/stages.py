@@ -1,12 +1,12 @@
 """Stage by stage, in microseconds of CPU a message: the real river over real files, without a broker.
 
-    python -m tests.benchmarks.stages [--messages 400000] [--devices 10000] [--read 700]
+    python -m tests.benchmarks.stages [--messages 400000] [--devices 10000] [--read 1500]
 
 Batches that were framed in advance go through the real journal, treatment, encoders, outbox and checkpoint;
 the functions named in `_STAGES` are timed where they run, each without those inside it, in its own thread.
 So a regression shows its place. What is not named is "the rest": event loop, queues, copies. The socket, the
-broker's answers and the writing to a sink are not in it; the end-to-end rounds have them. Since nobody takes
-from the outbox, all that goes in comes to its file: with a sink that keeps up it costs next to nothing.
+broker's answers and the way to a database are not in it; the end-to-end rounds have them. The sink takes
+everything at once, as one that keeps up.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+from unittest import mock
 
 from gateway import assembly, config, saving, treatment
 from gateway.aggregate.aggregator import Aggregator
@@ -51,7 +52,7 @@ from tests.benchmarks.messages import Packets
 from tests.integration.gateway_process import PROJECT
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 
     from gateway.pipeline import River
 
@@ -78,8 +79,8 @@ _STAGES: Final[tuple[tuple[str, Any, str], ...]] = (
     ("checkpoint: commit", Checkpoint, "commit"),
     ("treatment: the rest", Treatment, "uplinks"),
 )
-_READ: Final = 700
-"""Messages a read of the socket brings under load: about 100 kB."""
+_READ: Final = 1_500
+"""Messages a read of the socket brings under load: about a quarter of a mebibyte."""
 _QUEUED: Final = 20_000
 _FLUSH_S: Final = 1.3
 """As long as the river takes to close the last windows that are due."""
@@ -239,21 +240,44 @@ async def _measure(folder: Path, *, messages: int, devices: int, read: int) -> S
     return Stages(messages, total, spent, books.uplinks.decoded, books.windows, seconds)
 
 
+class TakesAll:
+    """A sink that takes everything and keeps nothing."""
+
+    name = "null"
+    overwrites = True
+
+    async def write(self, bodies: Sequence[bytes]) -> None:
+        """Take them."""
+
+    async def check(self) -> str:
+        """It is there."""
+        return "takes all"
+
+    async def close(self) -> None:
+        """There is nothing to close."""
+
+
 @contextlib.asynccontextmanager
 async def _flowing(settings: config.Settings, clock: MessageClock) -> AsyncIterator[assembly.Parts]:
     """Open the river and let it flow; at the end everything is treated, delivered and checkpointed."""
+    taking = mock.patch.object(assembly, "build_sinks", return_value={TakesAll.name: TakesAll()})
     async with Closing() as closing:
-        parts = await assembly.open_parts(
-            settings,
-            closing=closing,
-            clock=clock,  # type: ignore[arg-type] - a clock, and not the machine's
-            caught_up=lambda: True,
-        )
+        with taking:
+            parts = await assembly.open_parts(
+                settings,
+                closing=closing,
+                clock=clock,  # type: ignore[arg-type] - a clock, and not the machine's
+                caught_up=lambda: True,
+            )
         await parts.river.recover(lambda _: None, asyncio.Event())
         working = asyncio.create_task(parts.river.work())
+        writing = [asyncio.create_task(writer.run()) for writer in parts.writers.values()]
         yield parts
         await parts.river.queue.close()
         await working
+        for writer in parts.writers.values():
+            writer.stop(grace_s=_FLUSH_S)
+        await asyncio.gather(*writing)
 
 
 class _Shifted(MessageClock):
