@@ -38,7 +38,6 @@ from tests.integration.gateway_process import PROJECT, gateway
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterator
 
-    from gateway.assembly import Parts
     from gateway.journal.checkpoint import Checkpoint
     from gateway.model import Changes
     from gateway.pipeline import River
@@ -198,15 +197,14 @@ async def simulate(folder: Path, *, devices: int, days: float, hot: str = "64MB"
     with watch.watching():
         async with _flowing(settings, clock) as parts:  # type: ignore[arg-type] - the same
             commits.watch(parts.state, clock)
-            aside = [asyncio.create_task(_drain(parts)), asyncio.create_task(_sample(clock, curve))]
+            sampling = asyncio.create_task(_sample(clock, curve))
             cpu, began = time.process_time(), time.perf_counter()
             await parts.river.receive(Fleet(parts.river, clock, devices, messages))
             await asyncio.sleep(_FLUSH_S)
             cpu, seconds = time.process_time() - cpu, time.perf_counter() - began
             books, figures = parts.treatment.books, parts.treatment.aggregator.figures()
-            for task in aside:
-                task.cancel()
-            await asyncio.gather(*aside, return_exceptions=True)
+            sampling.cancel()
+            await asyncio.gather(sampling, return_exceptions=True)
     us = {name: spent / messages * 1e6 for name, spent in watch.seconds.items()}
     windows_us = sum(us.get(name, 0.0) for name in _WINDOW_STAGES)
     peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / MB
@@ -237,17 +235,6 @@ async def simulate(folder: Path, *, devices: int, days: float, hot: str = "64MB"
         "checkpoints_at_the_start": commits.mean(0.0, 0.1, messages=devices),
         "checkpoints_at_the_end": commits.mean(0.9, 1.0, messages=devices),
     }
-
-
-async def _drain(parts: Parts) -> None:
-    """Take what waits in the outbox, as a sink that stores at once."""
-    outboxes = {writer: parts.writers[writer]._outbox for writer in parts.writers}
-    while True:
-        for sink, outbox in outboxes.items():
-            await outbox.changed(sink)
-            entries = await outbox.next(sink, 50_000, 8_000_000)
-            if entries:
-                await outbox.advance(sink, entries[-1][0])
 
 
 async def _sample(clock: DaysClock, curve: list[tuple[float, float]]) -> None:
