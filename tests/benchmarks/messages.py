@@ -123,7 +123,7 @@ class _Places:
         )
 
 
-def topic(device: str, root: str) -> str:
+def topic(device: str, root: str = "city") -> str:
     """Return the topic of a device, as shipped but for its root."""
     return f"{root}/{SITE}/bin/{device}/up"
 
