@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 POINTS_AN_ENTRY = 5_000
 """As many as a request to a sink has, unless set otherwise: an entry is never divided between two."""
 ENTRY_BYTES = 900_000
-"""About so large is an entry at most: the text of a request is not cut into lines, which costs as much again."""
+"""About so large is an entry at most: to cut a text into lines for a request costs as much again."""
 _LINE_BYTES, _FIELD_BYTES = 64, 24
 """What a line has besides its fields, and what a field has, roughly."""
 APPEND_BYTES = 8_000_000

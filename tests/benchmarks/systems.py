@@ -92,7 +92,7 @@ class NullSubscriber:
     process: subprocess.Popen[bytes]
     counters: Path | None
     counted: Counters
-    ahead: int = AHEAD
+    ahead: int = AHEAD_GATHERED
 
     def dealt(self) -> tuple[int, int]:
         """Return how many messages it has dealt with."""
