@@ -15,6 +15,8 @@ RATIO: Final = 15.0
 SHARE_QOS1, SHARE_QOS0 = 0.90, 0.45
 DURABLE_S, VISIBLE_S = 0.050, 1.5
 IDLE: Final = 0.01
+GROWTH: Final = 1.5
+START_S, MEMORY_MB = 10.0, 500.0
 GENERATOR: Final = 2.0
 """Times the broker's limit: else the generator could be what is measured."""
 
@@ -55,6 +57,7 @@ def judged(found: Figures) -> list[Judged]:
         _most("publish → durable, p99, s, at 10,000 messages/s into InfluxDB", durable, DURABLE_S),
         _most("publish → visible, p99, s, at 10,000 messages/s into InfluxDB", visible, VISIBLE_S),
         _most("CPU when idle, share of a core", found["idle_cores"], IDLE),
+        *_growth(found),
         _least(
             "the generator alone, messages/s, twice the broker's limit",
             found["generator_alone_messages_per_s"],
@@ -62,6 +65,23 @@ def judged(found: Figures) -> list[Judged]:
         ),
         Judged("counts in = counts out", "every round", *_whole(found)),
         Judged("results = the oracle's", "no difference", *_equal(found)),
+    ]
+
+
+def _growth(found: Figures) -> list[Judged]:
+    """Hold what more devices and more days cost against what is asked."""
+    few, many = (
+        _median(_of(found, rate=0, sink="null", devices=devices), "gateway_cpu_us_per_msg")
+        for devices in (1_000, 100_000)
+    )
+    start = found["extras"].get("start with a million devices", {})
+    days = found["extras"].get("three days of 100,000 bins", {})
+    slowest = max((start[one]["seconds"] for one in ("first", "again") if one in start), default=None)
+    ratio = many / few if few and many else None
+    return [
+        _most("CPU a message with 100,000 devices ÷ with 1,000", ratio, GROWTH),
+        _most("start with 1,000,000 known devices, s", slowest, START_S),
+        _most("100,000 bins for three days, most memory, MB", days.get("peak_mb"), MEMORY_MB),
     ]
 
 
