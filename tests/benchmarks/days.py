@@ -27,28 +27,25 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final
 import psutil
 
 from gateway import config, memory
-from gateway.ingest import packets
-from gateway.model import RawBatch
 from tests.benchmarks.headline import EVENT_ORIGIN_NS, SITE, WINDOW_S, ZONE, write_devices, write_profile
 from tests.benchmarks.messages import Packets
-from tests.benchmarks.stages import Stopwatch, _flowing, _want
+from tests.benchmarks.stages import Reads, Stopwatch, _flowing, _want
 from tests.brokers import mosquitto
 from tests.integration.gateway_process import PROJECT, gateway
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterator
+    from collections.abc import Iterator
 
     from gateway.journal.checkpoint import Checkpoint
     from gateway.model import Changes
-    from gateway.pipeline import River
     from tests.integration.gateway_process import GatewayProcess
 
 DAY_S: Final = 86_400
 PACE: Final = 30
 MB: Final = 1e6
+_QUEUED: Final = 10_000
 _READ: Final = 2_000
 _HEAD: Final = Struct("<II")
-_QUEUED: Final = 10_000
 _FLUSH_S: Final = 1.3
 _SAMPLE_S: Final = 0.5
 _SETTLES_S: Final = 8.0
@@ -98,60 +95,16 @@ def generate(devices: int, messages: int, out: BinaryIO) -> None:
         sent += end - first
 
 
-class Fleet:
-    """A source that reads from a pipe what another process generates, as from a broker's socket."""
-
-    def __init__(self, river: River, clock: DaysClock, devices: int, messages: int) -> None:
-        self._river = river
-        self._clock = clock
-        command = [
-            sys.executable,
-            "-m",
-            "tests.benchmarks.days",
-            "--generate",
-            messages,
-            "--devices",
-            devices,
-        ]
-        self._process = subprocess.Popen([str(word) for word in command], cwd=PROJECT, stdout=subprocess.PIPE)
-
-    def _reads(self) -> Iterator[tuple[bytes, int]]:
-        with self._process as process:
-            assert process.stdout is not None
-            while head := process.stdout.read(_HEAD.size):
-                count, size = _HEAD.unpack(head)
-                yield process.stdout.read(size), count
-
-    async def batches(self) -> AsyncGenerator[RawBatch, None]:
-        """Yield one batch a read; waits while more than `_QUEUED` uplinks are not decoded."""
-        scanner = packets.Scanner(level=5)
-        for data, count in self._reads():
-            while self._river.queue.uplinks > _QUEUED:  # noqa: ASYNC110 - the queue tells nobody
-                await asyncio.sleep(0.001)
-            self._clock.messages += count
-            for scan in scanner.feed(data):
-                yield RawBatch(
-                    source="mqtt",
-                    connection=1,
-                    session="ecluse",
-                    protocol=5,
-                    received_ns=self._clock.now_ns(),
-                    frames=scan.frames,
-                    topics=scan.topics,
-                    payloads=scan.payloads,
-                    headers=scan.headers,
-                    packet_ids=scan.packet_ids,
-                )
-
-    async def acknowledge(self, batch: RawBatch) -> None:
-        """Make the acknowledgements, and send them nowhere."""
-        packets.acknowledgements(batch.packet_ids)
-
-    async def stop_reading(self) -> None:
-        """There is nothing to stop."""
-
-    async def close(self) -> None:
-        """There is nothing to close."""
+def generated(devices: int, messages: int) -> Iterator[tuple[bytes, int]]:
+    """Yield what another process generates, a read at a time, as from a broker's socket."""
+    module, count = "tests.benchmarks.days", ("--generate", str(messages), "--devices", str(devices))
+    with subprocess.Popen(
+        [sys.executable, "-m", module, *count], cwd=PROJECT, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        while head := process.stdout.read(_HEAD.size):
+            number, size = _HEAD.unpack(head)
+            yield process.stdout.read(size), number
 
 
 @dataclass(slots=True)
@@ -199,7 +152,7 @@ async def simulate(folder: Path, *, devices: int, days: float, hot: str = "64MB"
             commits.watch(parts.state, clock)
             sampling = asyncio.create_task(_sample(clock, curve))
             cpu, began = time.process_time(), time.perf_counter()
-            await parts.river.receive(Fleet(parts.river, clock, devices, messages))
+            await parts.river.receive(Reads(parts.river, clock, generated(devices, messages), queued=_QUEUED))
             await asyncio.sleep(_FLUSH_S)
             cpu, seconds = time.process_time() - cpu, time.perf_counter() - began
             books, figures = parts.treatment.books, parts.treatment.aggregator.figures()

@@ -20,7 +20,7 @@ import time
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 from unittest import mock
 
 from gateway import assembly, config, saving, treatment
@@ -52,7 +52,7 @@ from tests.benchmarks.messages import Packets
 from tests.integration.gateway_process import PROJECT
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Sequence
 
     from gateway.pipeline import River
 
@@ -125,6 +125,16 @@ def _encoding(_encoder: object, points: Any) -> str:
     return "encode, raw" if points.window_end is None else "encode, windows"
 
 
+class Counting(Protocol):
+    """A clock that goes on with the messages."""
+
+    messages: int
+
+    def now_ns(self) -> int:
+        """Return the event time of the last message that was read."""
+        ...
+
+
 class MessageClock:
     """Event time goes on with the messages: 5 a device and window. Monotonic time is the machine's."""
 
@@ -151,29 +161,37 @@ class MessageClock:
         return (self.now_ns() - event_ns) / 1e9
 
 
-class Reads:
-    """A source whose reads were made in advance; scanning and acknowledging are the real ones.
+def made(clock: MessageClock, devices: int, messages: int, size: int) -> list[tuple[bytes, int]]:
+    """Return what reads of so many messages bring, made in advance: the bytes, and how many messages."""
+    packed, parts, sent = Packets(devices, qos=1, level=5), list[tuple[bytes, int]](), 0
+    while sent < messages:
+        turn, first = divmod(sent, devices)
+        end = min(first + size, devices, first + messages - sent)
+        at_ms = clock.at_ns(sent) // 1_000_000
+        parts.append((bytes(packed.block(turn, first, end, ts_ms=at_ms, sent=sent)), end - first))
+        sent += end - first
+    return parts
 
-    It waits while more than `_QUEUED` uplinks are not decoded: else windows would close before them.
+
+class Reads:
+    """A source of reads that come from elsewhere; scanning and acknowledging are the real ones.
+
+    It waits while more than `queued` uplinks are not decoded: else windows would close before them.
     """
 
-    def __init__(self, river: River, clock: MessageClock, devices: int, messages: int, size: int) -> None:
+    def __init__(
+        self, river: River, clock: Counting, parts: Iterable[tuple[bytes, int]], *, queued: int = _QUEUED
+    ) -> None:
         self._river = river
         self._clock = clock
-        self._parts: list[tuple[bytes, int]] = []
-        made, sent = Packets(devices, qos=1, level=5), 0
-        while sent < messages:
-            turn, first = divmod(sent, devices)
-            end = min(first + size, devices, first + messages - sent)
-            at_ms = clock.at_ns(sent) // 1_000_000
-            self._parts.append((bytes(made.block(turn, first, end, ts_ms=at_ms, sent=sent)), end - first))
-            sent += end - first
+        self._parts = parts
+        self._queued = queued
 
     async def batches(self) -> AsyncGenerator[RawBatch, None]:
         """Yield one batch a read."""
         scanner = packets.Scanner(level=5)
         for data, count in self._parts:
-            while self._river.queue.uplinks > _QUEUED:  # noqa: ASYNC110 - the queue tells nobody
+            while self._river.queue.uplinks > self._queued:  # noqa: ASYNC110 - the queue tells nobody
                 await asyncio.sleep(0.001)
             self._clock.messages += count
             for scan in scanner.feed(data):
@@ -226,8 +244,9 @@ async def _measure(folder: Path, *, messages: int, devices: int, read: int) -> S
     with watch.watching():
         async with _flowing(settings, clock) as parts:
             river = parts.river
-            await river.receive(Reads(river, clock, devices, messages // 10, read))
-            source = Reads(river, _Shifted(clock), devices, messages, read)
+            await river.receive(Reads(river, clock, made(clock, devices, messages // 10, read)))
+            shifted = _Shifted(clock)
+            source = Reads(river, shifted, made(shifted, devices, messages, read))
             before = Counter(watch.seconds)
             cpu, began = time.process_time(), time.perf_counter()
             await river.receive(source)
