@@ -236,7 +236,8 @@ class River:
         self.connection = max([self.connection, *(_connection(entry) for entry in entries)])
         self.position = entries[-1].position if entries else self.position
         if self._since_s(self._flushed_ns) >= self._pace.flush_s:
-            self._treatment.close_windows(now_ns, settled=caught_up)
+            for _ in self._treatment.close_windows(now_ns, settled=caught_up):
+                await self._deliver()
             self._flushed_ns = self._clock.monotonic_ns()
         await self._deliver()
 

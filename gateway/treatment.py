@@ -24,7 +24,7 @@ from gateway.quality.ranges import range_flags
 from gateway.sinks.points import TagSets, raw_points, window_points
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from gateway.aggregate.aggregator import Aggregator
     from gateway.books import Books
@@ -140,20 +140,26 @@ class Treatment:
         if not self._product.oldest_ns:
             self._product.oldest_ns = batches[0].received_ns
 
-    def close_windows(self, now_ns: int, *, settled: bool) -> None:
+    def close_windows(self, now_ns: int, *, settled: bool) -> Iterator[None]:
         """Write the windows whose time has come; `settled`: those too that are written only once.
 
-        The observer hears of the devices here: once a flush, however often they spoke.
+        One length after the other, to be gone through to the end: what `take` then gives is best delivered
+        before the next length is made, since a fleet's day is large. The observer hears of the
+        devices here: once a flush, however often they spoke.
         """
         self._observer.heard(self.routes.take_heard(), self._heard_ns)
         self._take_devices()
-        due = self.aggregator.due(now_ns)
-        self.books.windows += sum(map(len, due))
-        self.books.corrections += sum(int(np.count_nonzero(windows.revision)) for windows in due)
+        for windows in self.aggregator.due(now_ns):
+            self.books.windows += len(windows)
+            self.books.corrections += int(np.count_nonzero(windows.revision))
+            self._product.windows.append(self._window_points(windows))
+            del windows  # else it would stay until the next length's is made
+            yield
         self.books.not_delivered += self.aggregator.take_undelivered()
-        self._product.windows += [self._window_points(windows) for windows in due]
-        if settled:
-            self._product.settled += [self._window_points(w) for w in self.aggregator.settled(now_ns)]
+        for windows in self.aggregator.settled(now_ns) if settled else ():
+            self._product.settled.append(self._window_points(windows))
+            del windows  # as above
+            yield
 
     def rewrite_replayed(self) -> None:
         """End a replay: rows whose flags other batches may have told otherwise are written once more."""

@@ -95,6 +95,11 @@ class Bench:
         self.treatment.uplinks(raw)
         return self.treatment.take()
 
+    def close_windows(self, now_ns: int, *, settled: bool) -> None:
+        """Close all windows whose time has come."""
+        for _ in self.treatment.close_windows(now_ns, settled=settled):
+            pass
+
     def want(
         self, *, plans: Mapping[str, ProfilePlan] = PLANS, devices: Mapping[tuple[str, str], Device] = DEVICES
     ) -> None:
@@ -200,7 +205,7 @@ def test_the_books_balance(
         product = bench.feed(chosen, at_ns=now, headers=headers)
         sent += len(chosen)
         refused += product.refused
-        bench.treatment.close_windows(now, settled=True)
+        bench.close_windows(now, settled=True)
         book = books.uplinks
         assert book.journalled == sent
         assert book.pending == 0
@@ -344,7 +349,7 @@ def test_strangers_are_told_with_a_sample() -> None:
     bench = Bench()
     bench.feed([(topic("bin-9"), b"hello"), (topic("bin-1"), bin_uplink(0, 900)), (topic("bin-2"), b"{")])
     assert bench.observer.strangers == [("lyon", "bin-9", b"hello")]
-    bench.treatment.close_windows(START_NS, settled=False)
+    bench.close_windows(START_NS, settled=False)
     assert bench.observer.devices == [("lyon", "bin-1")]
 
 
@@ -383,7 +388,7 @@ def test_windows_of_a_removed_profile_are_still_written() -> None:
             bench.store.commit(bench.treatment.aggregator.dirty(), {})
             bench.saved.rules = Rules.restored(bench.treatment.rules.dump(), bench.treatment.rules.devices)
             bench.treatment = bench.build()
-        bench.treatment.close_windows(START_NS + 2 * DAY_NS, settled=True)
+        bench.close_windows(START_NS + 2 * DAY_NS, settled=True)
         windows = bench.treatment.take().windows
         assert {points.measurement for points in windows} == {"waste_15m", "waste_1h", "waste_1d"}
         bench.want()
@@ -399,7 +404,7 @@ def test_days_follow_the_zone() -> None:
     (record,) = rules.changes_to(plans=PLANS, devices=rules.devices, limits=limits, at_ns=START_NS)
     assert record.kind is ControlKind.SETTINGS
     bench.treatment.control(record)
-    bench.treatment.close_windows(START_NS + 2 * DAY_NS, settled=True)
+    bench.close_windows(START_NS + 2 * DAY_NS, settled=True)
     (day,) = [points for points in bench.treatment.take().windows if points.measurement == "waste_1d"]
     assert int(day.time[0]) == START_NS - 19 * 60 * MINUTE_NS  # it is 19:00 in Tokyo
 
@@ -408,10 +413,10 @@ def test_a_window_that_is_written_once_waits_to_be_settled() -> None:
     """`settled` says whether such windows may go out now; the others go out all the same."""
     bench = Bench(settle_ns=15 * MINUTE_NS)
     bench.feed([(topic("bin-1"), bin_uplink(0, 900))])
-    bench.treatment.close_windows(START_NS + 40 * MINUTE_NS, settled=False)
+    bench.close_windows(START_NS + 40 * MINUTE_NS, settled=False)
     held = bench.treatment.take()
     assert (len(held.windows), len(held.settled)) == (1, 0)
-    bench.treatment.close_windows(START_NS + 40 * MINUTE_NS, settled=True)
+    bench.close_windows(START_NS + 40 * MINUTE_NS, settled=True)
     assert len(bench.treatment.take().settled) == 1
 
 

@@ -27,7 +27,7 @@ from gateway.errors import StateError
 from gateway.model import Changes, SeriesTable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from gateway.aggregate.carry import Assess, NeighboursFactory
     from gateway.model import Float64, Readings, Windows
@@ -151,30 +151,29 @@ class Aggregator:
             self._budget.relieve()
         return found
 
-    def due(self, now_ns: int) -> list[Windows]:
-        """Return the windows to write at `now_ns`: those that have ended, and corrections of earlier ones.
+    def due(self, now_ns: int) -> Iterator[Windows]:
+        """Yield the windows to write at `now_ns`: those that have ended, and corrections of earlier ones.
 
-        One `Windows` a group and length, both in order. Blocks that nothing can change any more go.
+        One `Windows` a group and length, both in order; to be gone through to the end, with no other call
+        in between. Blocks that nothing can change any more go.
         """
-        found: list[Windows] = []
         for shelf in self._shelves.values():
             windowing = Windowing(shelf, self.texts)
-            windows, undelivered = windowing.due(now_ns - self._grace_ns)
-            found += windows
-            self._undelivered += undelivered
+            yield from windowing.due(now_ns - self._grace_ns)
+            self._undelivered += windowing.undelivered
             windowing.drop(are_delivered=bool(shelf.written.delivered_until))
             self._budget.relieve()
-        return found
 
-    def settled(self, now_ns: int) -> list[Windows]:
-        """Return the windows that sinks which cannot overwrite get at `now_ns`: each once, revision 0."""
+    def settled(self, now_ns: int) -> Iterator[Windows]:
+        """Yield the windows that sinks which cannot overwrite get at `now_ns`: each once, revision 0.
+
+        As `due`: one a group and length, to be gone through to the end.
+        """
         if self._settle_ns is None:
-            return []
-        found: list[Windows] = []
+            return
         for shelf in self._shelves.values():
-            found += Windowing(shelf, self.texts).settled(now_ns - self._settle_ns)
+            yield from Windowing(shelf, self.texts).settled(now_ns - self._settle_ns)
             self._budget.relieve()
-        return found
 
     def take_undelivered(self) -> int:
         """Return how many corrections came after their window was delivered for good, since the last call."""

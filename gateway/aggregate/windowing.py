@@ -38,16 +38,16 @@ class Windowing:
     def __init__(self, shelf: Shelf, texts: SeriesTable) -> None:
         self._shelf = shelf
         self._texts = texts
+        self.undelivered = 0
+        """Corrections that `due` gave of windows that were delivered once and for all."""
 
-    def due(self, until_ns: int) -> tuple[list[Windows], int]:
-        """Return windows that were ready by `until_ns` and never written, and corrections of older ones.
+    def due(self, until_ns: int) -> Iterator[Windows]:
+        """Yield windows that were ready by `until_ns` and never written, and corrections of older ones.
 
-        The second value counts the corrections of windows that were delivered once and for all.
+        By length, so that a fleet's day, hour and quarter, which end together, need not be in memory at once.
         """
         written = self._shelf.written
         pending = written.take_pending()
-        found = []
-        undelivered = 0
         for plan in self._shelf.profile.windows:
             length = plan.length_ns
             behind = written.written_until(length)
@@ -63,26 +63,23 @@ class Windowing:
                     piece = self._piece(plan, window, series, is_revised=True)
                     pieces.append(piece)
                     if window.ready <= written.delivered_until.get(length, NEVER):
-                        undelivered += len(piece)
+                        self.undelivered += len(piece)
+                    del piece  # else it would stay until the next length's is made
             written.until[length] = ahead
-            found += _joined(pieces)
-        return found, undelivered
+            yield from _joined(pieces)
 
-    def settled(self, until_ns: int) -> list[Windows]:
-        """Return windows that were ready by `until_ns` and never delivered: each once."""
+    def settled(self, until_ns: int) -> Iterator[Windows]:
+        """Yield windows that were ready by `until_ns` and never delivered: each once, by length."""
         delivered = self._shelf.written.delivered_until
-        found = []
         for plan in self._shelf.profile.windows:
             behind = delivered.get(plan.length_ns, NEVER)
-            found += _joined(
-                [
-                    self._piece(plan, window, None, is_revised=False)
-                    for window in self._windows(plan.length_ns)
-                    if behind < window.ready <= until_ns
-                ]
-            )
+            pieces = [
+                self._piece(plan, window, None, is_revised=False)
+                for window in self._windows(plan.length_ns)
+                if behind < window.ready <= until_ns
+            ]
             delivered[plan.length_ns] = max(behind, until_ns)
-        return found
+            yield from _joined(pieces)
 
     def drop(self, *, are_delivered: bool) -> None:
         """Forget blocks that nothing can change any more, all of whose windows are written.
@@ -176,17 +173,22 @@ class Windowing:
             shelf.group, np.arange(len(shelf.table), dtype=np.int32) if series is None else series
         )
         for start in window.blocks.tolist():
-            block = shelf.blocks.read(start)
-            if series is None:
-                part = self._whole(block)
-            else:
-                rows, _ = block.select(series)
-                if not len(rows):
-                    continue
-                part = chunk(rows, shelf.layout, shelf.group, shelf.profile.every_ns, block.pasts)
-            found.absorb(np.searchsorted(found.series, part.series), part)
+            self._absorb(found, start, series)
             shelf.blocks.relieve()
         return found
+
+    def _absorb(self, found: Partial, start: int, series: Int32 | None) -> None:
+        """Take up what a block gives. A frame of its own: nothing of it stays while the next one is read."""
+        shelf = self._shelf
+        block = shelf.blocks.read(start)
+        if series is None:
+            part = self._whole(block)
+        else:
+            rows, _ = block.select(series)
+            if not len(rows):
+                return
+            part = chunk(rows, shelf.layout, shelf.group, shelf.profile.every_ns, block.pasts)
+        found.absorb(np.searchsorted(found.series, part.series), part)
 
     def _whole(self, block: Block) -> Partial:
         """Return what all rows of a block give; kept with a block in memory, where there is room."""
@@ -211,25 +213,31 @@ def _taken(column: Column, rows: Int64) -> Column:
     return Column(column.type, column.values[rows], present)
 
 
-def _joined(pieces: Sequence[Windows]) -> list[Windows]:
-    """Return the windows of one length as one batch of columns; none where there are none."""
-    pieces = [piece for piece in pieces if len(piece)]
-    if len(pieces) < 2:
-        return list(pieces)
+def _joined(pieces: list[Windows]) -> Iterator[Windows]:
+    """Yield the windows of one length as one batch of columns; nothing of nothing. Empties the list."""
+    kept = [piece for piece in pieces if len(piece)]
+    pieces.clear()
+    if len(kept) < 2:
+        while kept:
+            yield kept.pop()
+        return
+    yield _together(kept)
+
+
+def _together(pieces: Sequence[Windows]) -> Windows:
+    """Return windows of one length, two pieces or more, as one batch of columns."""
     first = pieces[0]
-    return [
-        Windows(
-            profile=first.profile,
-            group=first.group,
-            table=first.table,
-            window=first.window,
-            series=np.concatenate([piece.series for piece in pieces]),
-            start=np.concatenate([piece.start for piece in pieces]),
-            end=np.concatenate([piece.end for piece in pieces]),
-            revision=np.concatenate([piece.revision for piece in pieces]),
-            fields={name: _joined_column([piece.fields[name] for piece in pieces]) for name in first.fields},
-        )
-    ]
+    return Windows(
+        profile=first.profile,
+        group=first.group,
+        table=first.table,
+        window=first.window,
+        series=np.concatenate([piece.series for piece in pieces]),
+        start=np.concatenate([piece.start for piece in pieces]),
+        end=np.concatenate([piece.end for piece in pieces]),
+        revision=np.concatenate([piece.revision for piece in pieces]),
+        fields={name: _joined_column([piece.fields[name] for piece in pieces]) for name in first.fields},
+    )
 
 
 def _joined_column(columns: Sequence[Column]) -> Column:

@@ -21,7 +21,7 @@ from gateway.model import Flag
 from gateway.profiles.durations import instant_ns, instant_text
 from gateway.profiles.golden import FILE_NAME, read_golden
 from gateway.profiles.load import Loaded, load
-from gateway.registry.devices import parameter_problems
+from gateway.registry.rows import parameter_problems
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

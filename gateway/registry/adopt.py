@@ -10,15 +10,14 @@ from gateway import durable
 from gateway.errors import ConfigurationError, EcluseError, Problem
 from gateway.model import Device
 from gateway.profiles.durations import instant_text
-from gateway.registry.devices import (
+from gateway.registry.devices import delimiter_of, parse_devices
+from gateway.registry.rows import (
     FIXED_COLUMNS,
     PARAMETER,
     PLACE,
     SINCE_EVER,
-    delimiter_of,
     key_problems,
     parameter_problems,
-    parse_devices,
     site_problem,
 )
 

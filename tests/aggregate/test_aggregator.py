@@ -57,7 +57,7 @@ def add(ours: Aggregator, *rows: Row, received: float | None = None, plan: Profi
 
 def due(ours: Aggregator, minute: float) -> dict[tuple[str, int, int], dict[str, Any]]:
     """Return what is written so many minutes after noon: (window, series, minute of its start) → fields."""
-    return said(ours.due(NOON + int(minute * MINUTE)))
+    return said(list(ours.due(NOON + int(minute * MINUTE))))
 
 
 def said(windows: list[Windows]) -> dict[tuple[str, int, int], dict[str, Any]]:
@@ -215,14 +215,14 @@ def test_sinks_that_cannot_overwrite_get_each_window_once() -> None:
     ours = aggregator(MemoryStateStore(), PLAIN, settle=QUARTER)
     add(ours, at(1, temperature=20.0))
     due(ours, 16)
-    assert ours.settled(NOON + 29 * MINUTE) == []
+    assert list(ours.settled(NOON + 29 * MINUTE)) == []
     add(ours, at(2, temperature=22.0))
     due(ours, 29)
-    assert said(ours.settled(NOON + 30 * MINUTE))["15m", 0, 0]["temperature_mean"] == 21.0
+    assert said(list(ours.settled(NOON + 30 * MINUTE)))["15m", 0, 0]["temperature_mean"] == 21.0
     assert ours.take_undelivered() == 0
     add(ours, at(3, temperature=30.0))
     assert list(due(ours, 31)) == [("15m", 0, 0)]
-    assert ours.settled(NOON + 31 * MINUTE) == []
+    assert list(ours.settled(NOON + 31 * MINUTE)) == []
     assert (ours.take_undelivered(), ours.take_undelivered()) == (1, 0)
 
 
@@ -330,7 +330,7 @@ def test_a_profile_without_windows_still_knows_duplicates() -> None:
     ours = aggregator(MemoryStateStore(), plan)
     assert counts(add(ours, at(1, temperature=1.0), plan=plan)) == (0, 1, 0, 0)
     assert counts(add(ours, at(1, temperature=1.0), plan=plan)) == (0, 0, 1, 0)
-    assert ours.due(NOON + DAY) == []
+    assert list(ours.due(NOON + DAY)) == []
 
 
 def test_an_empty_batch_is_nothing() -> None:
@@ -360,7 +360,7 @@ def test_a_damaged_state_file_is_said() -> None:
     store.cells[key] = store.cells[key][:-3]
     again = aggregator(store, PLAIN)
     with pytest.raises(StateError, match="street/"):
-        again.due(NOON + DAY)
+        list(again.due(NOON + DAY))
 
 
 def test_nothing_given_is_written_to() -> None:

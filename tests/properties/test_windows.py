@@ -103,7 +103,7 @@ def test_aggregation_equals_the_naive_loop(rows: list[Row]) -> None:
     counted = settled.aggregated + settled.raw_only + settled.duplicates + settled.conflicting
     assert counted == sum(len(row.values) for row in rows)
     written: Written = {}
-    take_up(written, ours.due(NOON + 100 * HOUR))
+    take_up(written, list(ours.due(NOON + 100 * HOUR)))
     same(written, oracle.windows(plan, plan.groups[0], final(plan, rows), SERIES_ZONES, TEXTS))
 
 
@@ -133,7 +133,7 @@ def test_any_way_to_come_gives_the_same_last_writings(rows: list[Row], seed: int
             for again in ours.replayed():
                 take_raw(raw, again)
         if chance.random() < 0.4:
-            take_up(written, ours.due(NOON + chance.randint(0, 60) * HOUR))
+            take_up(written, list(ours.due(NOON + chance.randint(0, 60) * HOUR)))
         if chance.random() < 0.4:
             store.commit(ours.dirty(), {})
             saved = place
@@ -146,7 +146,7 @@ def test_any_way_to_come_gives_the_same_last_writings(rows: list[Row], seed: int
                 crashes + 1,
             )
             place = saved
-    take_up(written, ours.due(NOON + 100 * HOUR))
+    take_up(written, list(ours.due(NOON + 100 * HOUR)))
     expected = final(plan, list(first.values()))
     same(written, oracle.windows(plan, plan.groups[0], expected, SERIES_ZONES, TEXTS))
     names = [quantity.name for quantity in plan.groups[0].quantities]
@@ -194,7 +194,7 @@ def test_what_is_late_and_what_is_dropped_does_not_depend_on_batches(
         place += len(batch)
         if place >= crashed_at:
             ours.replayed()
-        take_up(written, ours.due(times[-1]))
+        take_up(written, list(ours.due(times[-1])))
         if chance.random() < 0.4:
             store.commit(ours.dirty(), {})
             ours.committed()
@@ -202,7 +202,7 @@ def test_what_is_late_and_what_is_dropped_does_not_depend_on_batches(
         elif chance.random() < 0.3 and crashes < 3 and saved:
             ours, crashed_at = aggregator(store, plan, hot_bytes=hot), max(place, crashed_at)
             place, crashes, late = saved, crashes + 1, late_saved
-    take_up(written, ours.due(now + 100 * HOUR))
+    take_up(written, list(ours.due(now + 100 * HOUR)))
     assert late == len(rows) - len(accepted)
     same(written, oracle.windows(plan, plan.groups[0], final(plan, accepted), SERIES_ZONES, TEXTS))
 
