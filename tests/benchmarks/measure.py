@@ -212,7 +212,7 @@ def _measured(stage: _Stage, beside: Beside | None, *, accounted: bool) -> Round
         out, _ = sending.communicate(timeout=systems.DRAIN_S)
         assert sending.returncode == 0, (folder / "generator.log").read_text()[-2000:]
         said = json.loads(out)
-        peak = {role: _peak_mb(process) for role, process in watched.items() if role != "generator"}
+        peak = {role: peak_mb(process) for role, process in watched.items() if role != "generator"}
         if not accounted:
             system.process.kill()  # what it would still do is waited for by nobody
         account = system.account(int(said["messages"])) if accounted else None
@@ -275,7 +275,7 @@ def cpu_s(process: psutil.Process) -> float:
     return own + sum(map(cpu_s, process.children()))
 
 
-def _peak_mb(process: psutil.Process) -> float:
+def peak_mb(process: psutil.Process) -> float:
     """Return the most memory that a process and each of its children ever had resident, MB."""
     peak = 0.0
     for one in (process, *process.children(recursive=True)):
