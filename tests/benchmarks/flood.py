@@ -192,7 +192,7 @@ def send(folder: Path, port: int, kind: str) -> None:
         block[:, at_ts : at_ts + 13] = _digits(now_ms - step_ms * np.arange(_BLOCK)[::-1])
         ids = (link.sent + np.arange(_BLOCK)) % 65_535 + 1
         block[:, at_id : at_id + 2] = ids.astype(">u2").view(np.uint8).reshape(-1, 2)
-        link.send(memoryview(block).cast("B"), _BLOCK)
+        link.send(block.data.cast("B"), _BLOCK)
         counters[generator.SENT] = link.sent
         first = (first + _BLOCK) % len(rows)
     while link.answered < link.sent:

@@ -277,9 +277,14 @@ def cpu_s(process: psutil.Process) -> float:
 
 def peak_mb(process: psutil.Process) -> float:
     """Return the most memory that a process and each of its children ever had resident, MB."""
-    peak = 0.0
-    for one in (process, *process.children(recursive=True)):
-        with open(f"/proc/{one.pid}/status", encoding="ascii") as status:  # noqa: PTH123 - of the kernel
-            line = next(line for line in status if line.startswith("VmHWM"))
-        peak += int(line.split()[1]) / 1_000
-    return peak
+    return sum(own_peak_mb(one.pid) for one in (process, *process.children(recursive=True)))
+
+
+def own_peak_mb(pid: int) -> float:
+    """Return the most memory that a process ever had resident, MB.
+
+    Not getrusage's ru_maxrss: that is inherited from whoever started the process, as it was then.
+    """
+    with open(f"/proc/{pid}/status", encoding="ascii") as status:  # noqa: PTH123 - of the kernel
+        line = next(line for line in status if line.startswith("VmHWM"))
+    return int(line.split()[1]) * 1_024 / 1e6

@@ -17,6 +17,7 @@ import shutil
 import sys
 import time
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -116,7 +117,7 @@ def bench(depth: Depth, folder: Path) -> dict[str, Any]:
     if depth.whole:
         found.idle_cores = idle(folder / "idle", 10)
         for number, (name, extra) in enumerate(EXTRAS):
-            _try(found, name, lambda n=number, name=name, extra=extra: _extra(found, folder, n, name, extra))
+            _try(found, name, partial(_extra, found, folder, number, name, extra))
     found.again, found.verdict, found.seconds = rounds.again, rounds.verdict, time.monotonic() - began
     return document(main, qos0, others, found)
 

@@ -112,6 +112,7 @@ class Stopwatch:
     @contextlib.contextmanager
     def watching(self) -> Iterator[None]:
         """Time all stages until the block ends."""
+        stages: list[tuple[str | Callable[..., str], Any, str]]
         stages = [*_STAGES, (_encoding, LineEncoder, "encode")]
         with contextlib.ExitStack() as undo:
             for name, owner, attribute in stages:
@@ -285,7 +286,7 @@ async def _flowing(settings: config.Settings, clock: MessageClock) -> AsyncItera
             parts = await assembly.open_parts(
                 settings,
                 closing=closing,
-                clock=clock,  # type: ignore[arg-type] - a clock, and not the machine's
+                clock=clock,  # a clock, and not the machine's
                 caught_up=lambda: True,
             )
         await parts.river.recover(lambda _: None, asyncio.Event())
@@ -306,7 +307,7 @@ class _Shifted(MessageClock):
         self._clock, self._from = clock, clock.messages
 
     @property
-    def messages(self) -> int:  # type: ignore[override]
+    def messages(self) -> int:
         return self._clock.messages
 
     @messages.setter
