@@ -119,7 +119,9 @@ async def open_parts(
         saved=saved,
         clock=clock,
         meters=meters,
-        pace=Pace(checkpoint_s=settings.checkpoint.every / 1e9),
+        pace=Pace(
+            checkpoint_s=settings.checkpoint.every / 1e9, suspect_bytes=settings.journal.retention_size
+        ),
         scan=batch_of,
         keep_after=lambda: state.needed_after,
         caught_up=caught_up,

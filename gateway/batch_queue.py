@@ -7,12 +7,11 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gateway.model import RawBatch
+from gateway.model import Control, RawBatch
+from gateway.suspicion import KINDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from gateway.model import Control
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +26,16 @@ class Entry:
     def uplinks(self) -> int:
         """How many uplinks it holds: 0 for a control record."""
         return len(self.content) if isinstance(self.content, RawBatch) else 0
+
+    @property
+    def connection(self) -> int:
+        """The number of the connection that brought it: 0 for a control record."""
+        return self.content.connection if isinstance(self.content, RawBatch) else 0
+
+    @property
+    def clock(self) -> Control | None:
+        """The record where it is one that begins or ends a suspect span; None else."""
+        return self.content if isinstance(self.content, Control) and self.content.kind in KINDS else None
 
     @property
     def bytes(self) -> int:

@@ -83,6 +83,7 @@ class RawBatch:
     `frames` holds the PUBLISH frames as received, end to end; the columns are slices of them, one
     entry an uplink. `headers` is uint8[n] (a frame's first byte: DUP 0x08, QoS 0x06, RETAIN 0x01);
     `packet_ids` is uint16[n], 0 at QoS 0. `position` is 0 until the journal has taken the batch.
+    `era` is the clock's when they were read (`ports.Clock`): it says what `received_ns` is by.
     """
 
     source: str
@@ -96,9 +97,22 @@ class RawBatch:
     headers: NDArray[np.uint8]
     packet_ids: NDArray[np.uint16]
     position: int = 0
+    era: int = 0
 
     def __len__(self) -> int:
         return len(self.topics)
+
+    def record(self) -> Frames:
+        """Return the journal's record of them."""
+        return Frames(
+            source=self.source,
+            connection=self.connection,
+            session=self.session,
+            protocol=self.protocol,
+            received_ns=self.received_ns,
+            count=len(self),
+            frames=self.frames,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +140,8 @@ class ControlKind(StrEnum):
     PROFILE_REMOVED = "profile removed"
     DEVICES = "devices"
     SETTINGS = "settings"
+    CLOCK_SUSPECT = "clock suspect"
+    CLOCK_SETTLED = "clock settled"
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +151,8 @@ class Control:
     PROFILE: `{"name", "version", "text"}` (the YAML as written). PROFILE_REMOVED: `{"name"}`.
     DEVICES: `{"upsert": [{"site", "ids", "profile", "place", "parameters"}, …], "remove": [[site, id],
     …]}`: what is removed goes first. SETTINGS: the limits and sites that decoding and windows depend on.
+    CLOCK_SUSPECT, CLOCK_SETTLED: the receive times between them wait for a correction, and get it
+    (`gateway.suspicion` has their bodies).
     """
 
     kind: ControlKind

@@ -7,7 +7,16 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from gateway.clock import rfc3339
-from gateway.health.snapshot import Component, Connection, Depth, SinkBook, Snapshot, State
+from gateway.health.snapshot import (
+    ClockHealth,
+    Component,
+    Connection,
+    Depth,
+    Replay,
+    SinkBook,
+    Snapshot,
+    State,
+)
 from gateway.ingest.settings import SessionState
 from gateway.sinks.writer import WriterState
 from gateway.version import installed_version
@@ -59,13 +68,22 @@ class Changeable:
     profile_problems: Sequence[Problem] = ()
     device_problems: Sequence[Problem] = ()
     wanted_since_ns: int = 0
+    credential_problems: Sequence[Problem] = ()
+    credentials_since_ns: int = 0
     loop_lag_s: float = 0.0
     copied_ns: int = 0
     copy_error: str = ""
 
+    replay: Replay | None = None
+
     def become(self, state: State, detail: str, *, since_ns: int) -> None:
         """Say how the river is, from then on."""
         self.river_state, self.river_detail, self.river_since_ns = state, detail, since_ns
+        self.replay = None
+
+    def replays(self, replay: Replay) -> None:
+        """Say how far the replay is."""
+        self.replay, self.river_detail = replay, replay.sentence()
 
 
 class Survey:
@@ -145,22 +163,53 @@ class Survey:
             hot_blocks=figures.hot_blocks,
             hot_bytes=figures.hot_bytes,
             loop_lag_s=self.changeable.loop_lag_s,
+            clock=self.clock_health(),
+            replay=self.changeable.replay,
             durable=self._meters.durables,
             stored=self._meters.stores,
         )
 
+    def clock_health(self) -> ClockHealth:
+        """Return how the clock is."""
+        watched = self._river.watched
+        face, span = watched.face(), watched.span
+        if span is None:
+            return ClockHealth(shown_ns=face.wall_ns, expected_ns=face.given_ns)
+        return ClockHealth(
+            suspect=True,
+            since_ns=span.segments[-1].at_ns,
+            shown_ns=face.wall_ns,
+            expected_ns=face.given_ns,
+            newest_ns=span.newest_ns,
+            step_s=(face.wall_ns - face.given_ns) / face.factor / 1e9,
+            waiting=span.uplinks,
+            bytes=span.bytes,
+        )
+
+    def confirm_clock(self) -> bool:
+        """Believe the machine's clock as it stands; False where it is not suspect."""
+        return self._river.watched.confirm()
+
     def _components(self, now: int) -> list[Component]:
         known = self.changeable
-        parts = [self._broker(now), self._journal_part(), self._state_part(), self._river_part(now)]
-        for name, problems, good in (
-            ("profiles", known.profile_problems, f"{len(self._treatment.rules.plans)} in force"),
-            ("devices", known.device_problems, f"{len(self._treatment.rules.devices)} registered"),
+        parts = [
+            self._broker(now),
+            self._journal_part(),
+            self._state_part(),
+            self._clock_part(),
+            self._river_part(now),
+        ]
+        wanted_ns, rules = known.wanted_since_ns, self._treatment.rules
+        for name, problems, since_ns, good in (
+            ("profiles", known.profile_problems, wanted_ns, f"{len(rules.plans)} in force"),
+            ("devices", known.device_problems, wanted_ns, f"{len(rules.devices)} registered"),
+            ("credentials", known.credential_problems, known.credentials_since_ns, "as read then"),
         ):
             state = State.DEGRADED if problems else State.OK
             told = "; ".join(map(str, problems[:3])) + (
                 f"; {len(problems) - 3} more" if len(problems) > 3 else ""
             )
-            parts.append(Component(name, state, known.wanted_since_ns, last_error=told, detail=good))
+            parts.append(Component(name, state, since_ns, last_error=told, detail=good))
         return parts + [self._sink_part(name, writer) for name, writer in self._writers.items()]
 
     def _broker(self, now: int) -> Component:
@@ -195,8 +244,19 @@ class Survey:
         since_ns = known.copied_ns or self._started_ns
         return Component("state", state, since_ns, last_error=known.copy_error, detail=detail)
 
+    def _clock_part(self) -> Component:
+        clock = self.clock_health()
+        state = State.DEGRADED if clock.suspect else State.OK
+        since_ns = clock.since_ns or self._started_ns
+        return Component(
+            "clock", state, since_ns, last_error=clock.sentence(), detail="goes with the machine's"
+        )
+
     def _river_part(self, now: int) -> Component:
         known = self.changeable
+        if self._river.waits_for_clock:
+            told = "held: journal.retention_size waits for the clock, nothing more is acknowledged"
+            return Component("river", State.DEGRADED, now, last_error=told)
         held = [log.name for log in self._logs if log.outbox.full]
         if held:
             told = f"held: the outbox {', '.join(held)} is full, nothing more is acknowledged"
@@ -248,6 +308,9 @@ class Survey:
             "decode": Depth(queue.uplinks, queue.bytes, self._age(queue.oldest_ns)),
             "quarantine": Depth(items=self._quarantine.rows),
         }
+        span = self._river.watched.span
+        if span is not None:
+            depths["clock"] = Depth(span.uplinks, span.bytes, self._age(span.segments[0].at_ns))
         if source is not None:
             depths["received"] = Depth(source.status.unacknowledged, source.status.unacknowledged_bytes)
         for log in self._logs:

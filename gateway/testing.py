@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from gateway.ingest.packets import DUP, batch_of
@@ -25,6 +25,14 @@ class MemoryJournal:
     def __init__(self) -> None:
         self.records: dict[int, Frames | Control] = {}
         self.end = 0
+
+    @property
+    def newest_ns(self) -> int:
+        """The time of the last record; 0 where there is none."""
+        record = self.records.get(self.end)
+        if record is None:
+            return 0
+        return record.received_ns if isinstance(record, Frames) else record.at_ns
 
     async def append(self, record: Frames | Control) -> int:
         """Return the record's position."""
@@ -177,7 +185,7 @@ class MemorySource:
             count=len(given),
             frames=frames,
         )
-        return batch_of(record, position=0)
+        return replace(batch_of(record, position=0), era=self._clock.era)
 
 
 def _publish(kept: _Kept) -> bytes:

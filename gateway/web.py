@@ -12,7 +12,7 @@ import uvicorn
 
 from gateway import durable
 from gateway.api.address import ADDRESS_FILE
-from gateway.api.server import Answers, application
+from gateway.api.server import Answers, Key, application
 from gateway.errors import ConfigurationError, Problem, SinkUnavailable, StateError
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ async def serve(
     folder: Path,
     *,
     listener: socket.socket,
-    token: str | None,
+    key: Key,
     survey: Survey,
     page: StatusPage,
     values: StatusValues | None,
@@ -87,10 +87,12 @@ async def serve(
         writers[name].pause(seconds)
         return True
 
-    answers = Answers(snapshot=survey.snapshot, page=status, store=store, pause=pause)
+    answers = Answers(
+        snapshot=survey.snapshot, page=status, store=store, pause=pause, confirm_clock=survey.confirm_clock
+    )
     server = _Server(
         uvicorn.Config(
-            application(answers, token=token),
+            application(answers, key=key),
             log_config=None,
             access_log=False,
             lifespan="off",

@@ -71,6 +71,14 @@ class Broker:
         assert self._process is not None
         self._process.send_signal(signal.SIGSTOP)
 
+    def reload(self, *, users: Mapping[str, str] | None = None) -> None:
+        """Let Mosquitto read its files again (SIGHUP), with other users where some are given."""
+        assert self._process is not None
+        if users:
+            _password_file(self.log.parent, users)
+            self.username, self.password = next(iter(users.items()))
+        self._process.send_signal(signal.SIGHUP)
+
     def thaw(self) -> None:
         """Let it go on after `freeze`."""
         assert self._process is not None
@@ -186,7 +194,7 @@ def publish(
     return len(sent)
 
 
-def certificates(folder: Path) -> tuple[Path, Path, Path]:
+def certificates(folder: Path, *, name: str = "Test authority") -> tuple[Path, Path, Path]:
     """Make an authority and a certificate signed by it; return (authority, certificate, key), PEM."""
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization
@@ -194,11 +202,11 @@ def certificates(folder: Path) -> tuple[Path, Path, Path]:
 
     now = dt.datetime.now(dt.UTC)
 
-    def certify(name: str, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
+    def certify(subject: str, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
         return (
             x509.CertificateBuilder()
-            .subject_name(x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)]))
-            .issuer_name(x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "Test authority")]))
+            .subject_name(x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, subject)]))
+            .issuer_name(x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)]))
             .public_key(key.public_key())
             .serial_number(x509.random_serial_number())
             .not_valid_before(now - dt.timedelta(days=1))
@@ -210,7 +218,7 @@ def certificates(folder: Path) -> tuple[Path, Path, Path]:
         ec.generate_private_key(ec.SECP256R1()),
     )
     authority = (
-        certify("Test authority", authority_key)
+        certify(name, authority_key)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .sign(authority_key, hashes.SHA256())
     )

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import uvicorn
 
-from gateway.api.server import Answers, application
+from gateway.api.server import Answers, Key, application
 from gateway.clock import ManualClock
 from gateway.console.page import Demo, StatusPage
 from gateway.console.values import StatusValues
 from gateway.health.histogram import Histogram
 from gateway.health.snapshot import (
+    ClockHealth,
     Component,
     Connection,
     Depth,
@@ -215,8 +216,14 @@ def site(
             served.paused.append((name, seconds))
         return name in served.now.sinks
 
-    answers = Answers(snapshot=lambda: served.now, page=render, store=store, pause=pause)
-    app = application(answers, token=token)
+    def confirm_clock() -> bool:
+        suspect, served.now = served.now.clock.suspect, replace(served.now, clock=ClockHealth())
+        return suspect
+
+    answers = Answers(
+        snapshot=lambda: served.now, page=render, store=store, pause=pause, confirm_clock=confirm_clock
+    )
+    app = application(answers, key=Key(token))
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning", ws="none", lifespan="off"))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()

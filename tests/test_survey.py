@@ -11,7 +11,7 @@ from gateway.clock import ManualClock
 from gateway.errors import Problem
 from gateway.health.fleet import FleetRoll
 from gateway.health.meters import LatencyMeters
-from gateway.health.snapshot import State
+from gateway.health.snapshot import Replay, State
 from gateway.ingest.mqtt import MqttSource
 from gateway.ingest.settings import MqttSettings, SessionState
 from gateway.sinks.embedded import EmbeddedSettings, EmbeddedSink
@@ -83,9 +83,11 @@ async def test_at_the_start(view: View) -> None:
         "broker",
         "journal",
         "state",
+        "clock",
         "river",
         "profiles",
         "devices",
+        "credentials",
         f"sink {SINK}",
     ]
     assert not now.ready
@@ -176,6 +178,39 @@ async def test_a_held_river_says_why(view: View) -> None:
     held = view.part("river")
     assert held.state is State.DEGRADED
     assert "lines is full" in held.last_error
+
+
+async def test_a_replay_says_how_far_it_is(view: View) -> None:
+    """In the component and in numbers; once it flows, no more."""
+    view.known.replays(Replay(begin=0, position=25, end=100, seconds=2.0))
+    assert "25%, record 25 of 100, about 6 s left" in view.part("river").detail
+    told = view.survey.snapshot().as_dict()["replay"]
+    assert (told["position"], told["share"], told["left_s"]) == (25, 0.25, 6.0)
+    view.known.become(State.OK, "flows", since_ns=START_NS)
+    assert view.survey.snapshot().replay is None
+
+
+async def test_a_suspect_clock_says_what_it_shows(view: View) -> None:
+    """What waits for it is in a queue of its own; it is well again once it is settled."""
+    river, clock = view.flowing.parts.river, view.clock
+    assert view.part("clock").state is State.OK
+    clock.step(-3_600)
+    clock.now_ns()
+    await river.look_at_clock()
+    view.flowing.connect()
+    view.flowing.broker.publish(topic("bin-1"), bin_uplink(0, 900))
+    await view.flowing.until(lambda: not view.flowing.broker.waiting)
+    part = view.part("clock")
+    assert part.state is State.DEGRADED
+    assert "shows 2026-11-22T09:00:00Z, 2026-11-22T10:00:00Z was expected" in part.last_error
+    assert "ecluse clock confirm" in part.last_error
+    now = view.survey.snapshot()
+    assert (now.clock.step_s, now.clock.waiting, now.queues["clock"].items) == (-3_600.0, 1, 1)
+    assert view.survey.confirm_clock()
+    await river.look_at_clock()
+    assert view.part("clock").state is State.OK
+    assert "clock" not in view.survey.snapshot().queues
+    assert not view.survey.confirm_clock()
 
 
 async def test_what_the_operator_must_mend(view: View) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from gateway import kernel
-from gateway.cli import check, demo, device, profile, quarantine, query, run, status
+from gateway.cli import check, clock, demo, device, profile, quarantine, query, run, status
 from gateway.cli.options import verbatim
 from gateway.version import installed_version
 
@@ -45,6 +45,7 @@ def application() -> typer.Typer:
     app.add_typer(profile.verbs(), name="profile")
     app.add_typer(device.verbs(), name="device")
     app.add_typer(quarantine.verbs(), name="quarantine")
+    app.add_typer(clock.verbs(), name="clock")
     app.command(name="version")(_version)
     return app
 

@@ -30,6 +30,7 @@ from gateway.ingest.stuck import StuckWatch, advice, topic_text
 from gateway.ingest.topics import check_filter, cover, widened
 from gateway.ingest.wire import MQTT_3_1_1, MQTT_5
 from gateway.model import RawBatch, Reason
+from gateway.waiting import first_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Sequence
@@ -96,6 +97,9 @@ class MqttSource:
         self._wake = asyncio.Event()
         self._heads = heads.HeadKeeper(keep, on_failure=self._wake.set)
         self._stopping = False
+        self._renewed = asyncio.Event()
+        """The next connection is to be made at once: its settings are new."""
+        self._retiring: asyncio.Task[None] | None = None
         self._link: Link | None = None
         self._task: asyncio.Task[None] | None = None
         self._opened_ns = 0
@@ -139,6 +143,19 @@ class MqttSource:
         if self._link is not None and self._link.is_open:
             self._renew(self._link, [pair for pair in self._wanted if pair not in before])
 
+    def renew(self, settings: MqttSettings) -> None:
+        """Connect anew with these credentials and this trust; the session stays, and all other settings.
+
+        In good order: first, what was read is acknowledged, so that nothing comes twice.
+        """
+        self._settings = replace(
+            self._settings, tls=settings.tls, username=settings.username, password=settings.password
+        )
+        self._renewed.set()
+        if self._link is not None:
+            retiring = self._link.retire(lambda: not self.status.unacknowledged)
+            self._retiring = asyncio.create_task(retiring, name=f"retire {self._source}")
+
     async def stop_reading(self) -> None:
         """Read no more; the connection stays for acknowledgements until `close`."""
         self._stopping = True
@@ -150,6 +167,8 @@ class MqttSource:
         """Say good-bye; the session, and what was not acknowledged, stays with the broker."""
         self._stopping = True
         self._wake.set()
+        if self._retiring is not None:
+            self._retiring.cancel()
         await self._heads.drain()
         if self._link is not None:
             await self._link.say_goodbye()
@@ -167,6 +186,7 @@ class MqttSource:
             if self.status.state is SessionState.NEW:
                 self._say(SessionState.CONNECTING, "")
             self._opened_ns = 0
+            self._renewed.clear()
             self._link = Link(
                 settings=self._settings, connect=self._connect(), clock=self._clock, on_event=self._event
             )
@@ -176,7 +196,7 @@ class MqttSource:
             self._keep_head(end)
             delay_s = self._judge(end)
             if not self._stopping:
-                await asyncio.sleep(delay_s)
+                await first_of(asyncio.sleep(delay_s), self._renewed.wait())
 
     def _connect(self) -> Connect:
         settings = self._settings
@@ -206,6 +226,9 @@ class MqttSource:
         self.status.protocol_errors += why is Why.BROKEN
         self.status.silences += why is Why.SILENT
         self._note_stuck(end)
+        if why is Why.OURS and not self._stopping:
+            self._say(SessionState.CONNECTING, "")
+            return 0.0
         self._say(_STATES.get(why, SessionState.AWAY), end.text)
         if why is Why.TAKEN_OVER:
             raise SessionTakenOver(
@@ -267,7 +290,7 @@ class MqttSource:
         status.session_present = event.session_present
         status.session_expiry_s = event.session_expiry_s
         status.refused_filters = ()
-        self._opened_ns = self._clock.monotonic_ns()
+        self._opened_ns = status.opened_mono_ns = self._clock.monotonic_ns()
         if not event.session_present:
             self._known.clear()
             if expected:
@@ -311,8 +334,9 @@ class MqttSource:
             payloads=scan.payloads,
             headers=scan.headers,
             packet_ids=scan.packet_ids,
+            era=self._clock.era,
         )
-        status.last_heard_ns = batch.received_ns
+        status.last_heard_ns, status.heard_mono_ns = batch.received_ns, self._clock.monotonic_ns()
         status.messages += len(batch)
         status.bytes += len(batch.frames)
         status.duplicates += int(np.count_nonzero(scan.headers & DUP))

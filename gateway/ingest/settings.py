@@ -64,6 +64,8 @@ class SessionStatus:
     the DUP flag, `oversize` those over the maximum packet size, of which the first bytes were kept,
     `silences` reconnects of the flow watchdog. `stuck` says what to do where the same packet ends every
     connection ("" where none does). `unacknowledged_bytes` is an estimate of memory.
+    `opened_mono_ns` and `heard_mono_ns` are when it was connected and last heard by the monotonic clock,
+    which nobody sets.
     """
 
     state: SessionState = SessionState.NEW
@@ -79,6 +81,8 @@ class SessionStatus:
     widened: tuple[str, ...] = ()
     paused: bool = False
     last_heard_ns: int = 0
+    opened_mono_ns: int = 0
+    heard_mono_ns: int = 0
     connects: int = 0
     reconnects: int = 0
     session_lost: int = 0

@@ -98,6 +98,8 @@ class Checkpoint:
                 problem = soundness(path)
                 if not problem:
                     _put_in_place(path, main)
+                    with contextlib.closing(durable.connect(main)) as connection:
+                        durable.upgrade(connection, main, FORMAT, StateError)
                     return cls(folder, Opened(path.name, tuple(refused)))
                 refused.append((path.name, problem))
             if refused:

@@ -186,6 +186,12 @@ class Journal:
         return self._end
 
     @property
+    def newest_ns(self) -> int:
+        """The time of the last record that can be read, ns UTC; 0 where there is none."""
+        times = (segment.newest_ns for segment in reversed(self._segments.files))
+        return next((newest_ns for newest_ns in times if newest_ns is not None), 0)
+
+    @property
     def first(self) -> int:
         """The first position that is still held; `end` + 1 where none is."""
         files = self._segments.files

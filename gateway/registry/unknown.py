@@ -192,8 +192,7 @@ def _open(path: Path) -> sqlite3.Connection:
         durable.create(path, _FORMAT)
     connection = durable.connect(path)
     try:
-        _, version = durable.identity(connection)
-        durable.require_version(path, version, _FORMAT, StateError)
+        durable.upgrade(connection, path, _FORMAT, StateError)
         connection.execute("SELECT 1 FROM unknown, counters LIMIT 1")
     except BaseException:
         connection.close()

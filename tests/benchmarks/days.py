@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final
 import psutil
 
 from gateway import config, memory
+from gateway.ports import ClockFace
 from tests.benchmarks.headline import EVENT_ORIGIN_NS, SITE, WINDOW_S, ZONE, write_devices, write_profile
 from tests.benchmarks.measure import own_peak_mb
 from tests.benchmarks.messages import Packets
@@ -63,6 +64,8 @@ class DaysClock:
     """
 
     factor = 1.0
+    era = 0
+    suspect = False
 
     def __init__(self, devices: int) -> None:
         self._devices = devices
@@ -83,6 +86,14 @@ class DaysClock:
     def since_s(self, event_ns: int) -> float:
         """Return seconds of event time."""
         return (self.now_ns() - event_ns) / 1e9
+
+    def face(self) -> ClockFace:
+        """Return what never steps."""
+        now_ns = self.now_ns()
+        return ClockFace(now_ns, now_ns, self.monotonic_ns(), "", self.factor, 0.0)
+
+    def hold(self) -> None:
+        """Nothing is suspect here, though every run begins at the same time."""
 
 
 def generate(devices: int, messages: int, out: BinaryIO) -> None:

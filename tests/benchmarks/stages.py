@@ -32,6 +32,7 @@ from gateway.ingest import packets
 from gateway.journal.checkpoint import Checkpoint
 from gateway.journal.segments import Segments
 from gateway.model import RawBatch
+from gateway.ports import ClockFace
 from gateway.rules import Limits
 from gateway.sinks.line_protocol import LineEncoder
 from gateway.sinks.outbox_file import OutboxFile
@@ -140,6 +141,8 @@ class MessageClock:
     """Event time goes on with the messages: 5 a device and window. Monotonic time is the machine's."""
 
     factor = 1.0
+    era = 0
+    suspect = False
 
     def __init__(self, devices: int) -> None:
         self._step_ns = WINDOW_S * 10**9 // READINGS_A_WINDOW // devices
@@ -160,6 +163,14 @@ class MessageClock:
     def since_s(self, event_ns: int) -> float:
         """Return seconds of event time."""
         return (self.now_ns() - event_ns) / 1e9
+
+    def face(self) -> ClockFace:
+        """Return what never steps."""
+        now_ns = self.now_ns()
+        return ClockFace(now_ns, now_ns, self.monotonic_ns(), "", self.factor, 0.0)
+
+    def hold(self) -> None:
+        """Nothing is suspect here, though every run begins at the same time."""
 
 
 def made(clock: MessageClock, devices: int, messages: int, size: int) -> list[tuple[bytes, int]]:

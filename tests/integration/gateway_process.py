@@ -19,7 +19,7 @@ from tests.databases import fetch
 from tests.processes import stop, wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     from firmware_sim.clock import Scale
     from tests.brokers import Broker
@@ -38,6 +38,8 @@ class GatewayProcess:
     folder: Path
     process: subprocess.Popen[bytes] | None = None
     starts: int = 0
+    program: Sequence[str] = ("-m", "gateway")
+    """What Python runs as `ecluse`."""
 
     @property
     def state(self) -> Path:
@@ -67,7 +69,7 @@ class GatewayProcess:
         """Start it (again); return once it answers and is connected, unless `ready` is False."""
         assert self.process is None or self.process.poll() is not None, "it runs already"
         (self.state / "http.address").unlink(missing_ok=True)
-        command = [sys.executable, "-m", "gateway", "run", "--config", str(self.folder / "ecluse.toml")]
+        command = [sys.executable, *self.program, "run", "--config", str(self.folder / "ecluse.toml")]
         with (self.folder / "gateway.log").open("ab") as out:
             self.process = subprocess.Popen(
                 command, stdout=out, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, cwd=PROJECT

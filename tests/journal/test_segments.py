@@ -135,9 +135,9 @@ def test_another_version_is_refused_by_name(tmp_path: Path) -> None:
     """A segment of a newer Écluse is neither read nor set aside."""
     filled(tmp_path, segments=1, records=2)
     connection = sqlite3.connect(files(tmp_path)[0])
-    connection.execute("PRAGMA user_version=2")
+    connection.execute("PRAGMA user_version=3")
     connection.close()
-    with pytest.raises(JournalError, match="format version 2"):
+    with pytest.raises(JournalError, match="format version 3"):
         open_segments(tmp_path, 1, 0)
 
 
