@@ -37,7 +37,8 @@ class Entry:
 class BatchQueue:
     """Durable batches and control records, in journal order, waiting to be decoded.
 
-    `put` waits where `max_uplinks` or `max_bytes` are in it; a single larger entry still passes alone.
+    `put` waits where `max_uplinks`, so many entries, or `max_bytes` are in it; a single larger entry still
+    passes alone.
     """
 
     def __init__(self, *, max_uplinks: int, max_bytes: int) -> None:
@@ -83,7 +84,8 @@ class BatchQueue:
 
     def _has_room(self, entry: Entry) -> bool:
         return not self._entries or (
-            self.uplinks + entry.uplinks <= self._max_uplinks and self.bytes + entry.bytes <= self._max_bytes
+            max(self.uplinks + entry.uplinks, len(self._entries)) <= self._max_uplinks
+            and self.bytes + entry.bytes <= self._max_bytes
         )
 
     def _is_worth_taking(self, most: int) -> bool:

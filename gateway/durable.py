@@ -6,6 +6,10 @@ whole: whatever is wrong with it later is damage, never an interrupted birth. WA
 
 Blocking calls belong on a `Worker`: one thread per file, so that one slow disk operation holds up
 its own file alone, and never the event loop.
+
+Versions: a file of an older version is brought up to date when it is opened to be written, in one
+transaction; opened to be read alone, it is read as it is where its layout is still the same. A file of a
+newer version is refused, and left alone: to go back to an older Écluse, go back to an older state folder.
 """
 
 from __future__ import annotations
@@ -15,11 +19,11 @@ import contextlib
 import os
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from gateway.errors import EcluseError
@@ -38,7 +42,11 @@ DAMAGE_CODES = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """What a file must say of itself: SQLite's application id, our version of its layout, its tables."""
+    """What a file must say of itself: SQLite's application id, our version of its layout, its tables.
+
+    `steps` leads from each older version that can still be read to the next one: statements of SQL, none
+    where only what may stand in it has changed.
+    """
 
     application_id: int
     version: int
@@ -46,6 +54,7 @@ class Format:
     schema: str
     shrinks: bool = False
     """Whether free pages can be given back to the disk, at the price of a little book-keeping."""
+    steps: Mapping[int, Sequence[str]] = field(default_factory=dict)
 
 
 def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
@@ -91,15 +100,17 @@ def create(path: Path, file_format: Format) -> None:
 
 
 def open_or_create(path: Path, file_format: Format, error: type[EcluseError]) -> sqlite3.Connection:
-    """Open a file of that format, made where it does not exist.
+    """Open a file of that format to be written: made where it does not exist, brought up to date.
 
-    Raises `error` where it is another kind of file or of another version; sqlite3.Error, OSError.
+    Raises `error` where it is another kind of file or of a version that cannot be; sqlite3.Error, OSError.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     if not path.exists():
         create(path, file_format)
     connection = connect(path)
     try:
+        if identity(connection)[0] == file_format.application_id:
+            upgrade(connection, path, file_format, error)
         require_format(connection, path, file_format, error)
     except BaseException:
         connection.close()
@@ -116,22 +127,52 @@ def identity(connection: sqlite3.Connection) -> tuple[int, int]:
 
 
 def require_version(path: Path, version: int, file_format: Format, error: type[EcluseError]) -> None:
-    """Raise `error` where another version of Écluse wrote the file: it is no damage, and is left alone."""
-    if version != file_format.version:
-        raise error(
-            f"{path}: has format version {version}; this Écluse knows {file_format.version}",
-            hint="run the version of Écluse that wrote it, or move the file away",
-        )
+    """Raise `error` where no step leads from that version to ours: it is no damage, and is left alone."""
+    if version == file_format.version or set(range(version, file_format.version)) <= file_format.steps.keys():
+        return
+    newer = version > file_format.version
+    raise error(
+        f"{path}: has format version {version}; this Écluse knows {file_format.version}",
+        hint="run the version of Écluse that wrote it, or a newer one"
+        if newer
+        else "run an Écluse in between first, which brings it up to date; or move the file away",
+    )
 
 
 def require_format(
     connection: sqlite3.Connection, path: Path, file_format: Format, error: type[EcluseError]
 ) -> None:
-    """Raise `error` where a file is another kind of file or of another version; sqlite3.Error."""
+    """Raise `error` where a file cannot be read as it is: another kind of file, or another layout.
+
+    Raises sqlite3.Error where the machine is at fault.
+    """
     application_id, version = identity(connection)
     if application_id != file_format.application_id:
         raise error(f"{path} is another kind of file, or damaged", hint="move it away, and look at the disk")
     require_version(path, version, file_format, error)
+    if any(file_format.steps[step] for step in range(version, file_format.version)):
+        raise error(
+            f"{path}: has the layout of format version {version}",
+            hint="start the gateway once: it brings the file up to date",
+        )
+
+
+def upgrade(
+    connection: sqlite3.Connection, path: Path, file_format: Format, error: type[EcluseError]
+) -> None:
+    """Bring a file up to date that an older Écluse wrote: wholly, or not at all.
+
+    Raises `error` as `require_version`; sqlite3.Error, OSError.
+    """
+    _, version = identity(connection)
+    require_version(path, version, file_format, error)
+    if version == file_format.version:
+        return
+    with transaction(connection):
+        for step in range(version, file_format.version):
+            for statement in file_format.steps[step]:
+                connection.execute(statement)
+        connection.execute(f"PRAGMA user_version={file_format.version}")
 
 
 def remove(path: Path) -> None:

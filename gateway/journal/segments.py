@@ -8,6 +8,11 @@ Delivery guarantees: `append` returns once the transaction is synced. What was a
 byte for byte, or is reported as damage; it is never served altered (CRC-32 over position and
 content). Damage to the last transaction before a crash cannot be told from a torn write: whoever
 knows a higher position (the checkpoint) passes it as `floor`, so that no position is given twice.
+
+Versions: 2 may hold PUBREL frames among those of a record, and records of lost sessions; else it is as 1,
+and files of 1 are read as ever. Opening a journal marks its files as 2: an Écluse that knows 1 alone then
+refuses them, rather than to fail at such a record or to take it for damage. To go back to it, begin with a
+state folder of before, or with an empty one.
 """
 
 from __future__ import annotations
@@ -31,7 +36,8 @@ if TYPE_CHECKING:
 
 FORMAT = durable.Format(
     application_id=0x45434A4C,  # "ECJL"
-    version=1,
+    version=2,
+    steps={1: ()},
     # Measured with records of 147 kB: 0.55 µs a message at 16 kB, 0.74 at 4 kB, 0.52 at 64 kB; a small
     # record costs at least a page.
     page_bytes=16384,
@@ -250,11 +256,11 @@ def _breaking(segment: Segment) -> Iterator[None]:
 
 def _describe(connection: sqlite3.Connection, segment: Segment) -> None:
     """Read a file's format, its first and its last record. Raises sqlite3.Error, JournalError."""
-    application_id, version = durable.identity(connection)
+    application_id, _ = durable.identity(connection)
     if application_id != FORMAT.application_id:
         segment.broken = "it does not say that it is a segment"
         return
-    durable.require_version(segment.path, version, FORMAT, JournalError)
+    durable.upgrade(connection, segment.path, FORMAT, JournalError)
     row = connection.execute("SELECT position, blob FROM records ORDER BY position LIMIT 1").fetchone()
     segment.oldest_ns = _time_ns(*row) if row is not None else None
     # Of the last ones, a position is believed only where its record is sound.
