@@ -14,9 +14,11 @@ import contextlib
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
+import orjson
+
 from gateway import saving
 from gateway.batch_queue import BatchQueue, Entry
-from gateway.model import Control, Frames, RawBatch
+from gateway.model import Control, ControlKind, Frames, RawBatch
 from gateway.waiting import first_of
 
 if TYPE_CHECKING:
@@ -310,7 +312,13 @@ class River:
 
 
 def _connection(entry: Entry) -> int:
-    return entry.content.connection if isinstance(entry.content, RawBatch) else 0
+    """Return the number of the connection that a record knows of; 0 where of none."""
+    content = entry.content
+    if isinstance(content, RawBatch):
+        return content.connection
+    if content.kind is not ControlKind.SESSION_LOST:
+        return 0
+    return int(orjson.loads(content.body)["connection"])
 
 
 def _frames(batch: RawBatch) -> Frames:

@@ -12,6 +12,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from gateway.ingest.packets import acknowledgements
 from gateway.ingest.requests import PACKET_ID_NOT_FOUND, pubcomp
 from gateway.ingest.wire import MQTT_5
@@ -33,6 +35,11 @@ class Unreleased:
     def __len__(self) -> int:
         return len(self._packet_ids)
 
+    @property
+    def packet_ids(self) -> frozenset[int]:
+        """Which they are."""
+        return frozenset(self._packet_ids)
+
     def begin_anew(self, connection: int) -> int:
         """Forget everything: the broker has lost the session. Returns how many deliveries that was."""
         forgotten = len(self._packet_ids)
@@ -45,10 +52,26 @@ class Unreleased:
         self._packet_ids.add(packet_id)
 
     def answers(self, batch: RawBatch) -> bytes:
-        """Note what a durable batch begins and ends; return its PUBACK, PUBREC and PUBCOMP packets."""
-        out = acknowledgements(batch.packet_ids, batch.headers)
+        """Note what a durable batch begins and ends; return its PUBACK, PUBREC and PUBCOMP packets.
+
+        They are in the order of what they answer: of a PUBREL that was sent twice and a PUBLISH under its
+        identifier behind it, the broker would else take the wrong one for done.
+        """
+        acks = acknowledgements(batch.packet_ids, batch.headers)
         if not batch.has_qos_2:
-            return out
+            return acks
+        completed = self._take(batch)
+        if batch.releases is None:
+            return acks
+        ends = 4 * np.concatenate(([0], np.cumsum(batch.packet_ids != 0)))[batch.releases.places]
+        out, at = [], 0
+        for end, answer in zip(ends.tolist(), completed, strict=True):
+            out += [acks[at:end], answer]
+            at = end
+        return b"".join((*out, acks[at:]))
+
+    def _take(self, batch: RawBatch) -> list[bytes]:
+        """Go through a batch; return a PUBCOMP for each PUBREL."""
         known = self._packet_ids if batch.connection >= self._since else set[int]()
         unknown = PACKET_ID_NOT_FOUND if batch.protocol == MQTT_5 else 0
         completed = []
@@ -58,4 +81,4 @@ class Unreleased:
             else:
                 completed.append(pubcomp(packet_id, 0 if packet_id in known else unknown))
                 known.discard(packet_id)
-        return out + b"".join(completed)
+        return completed
