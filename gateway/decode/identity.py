@@ -51,8 +51,8 @@ class _Saved(msgspec.Struct):
 
     sessions: dict[str, tuple[bytes, bytes]]
     devices: list[tuple[str, str, list[int]]]
-    exchanges: dict[str, list[tuple[int, int]]] = {}
-    begin: dict[str, int] = {}
+    exchanges: dict[str, list[tuple[int, int]]] = msgspec.field(default_factory=dict)
+    begin: dict[str, int] = msgspec.field(default_factory=dict)
 
 
 class Identities:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import msgspec
 import numpy as np
 
 from gateway.decode import exchanges
@@ -128,6 +129,15 @@ def test_the_rule_of_qos_1_leaves_qos_2_alone() -> None:
         decode_together([sent(released=((7, 0),))], where, identities)
         found = decode_together([sent((again, 7, {"d": 1}))], where, identities)
         assert len(found.duplicates) == doubled
+
+
+def test_the_state_of_an_older_version_is_read() -> None:
+    """It knew no exchanges."""
+    older = msgspec.msgpack.encode({"sessions": {}, "devices": [("s", "d", [5])]})
+    identities = Identities()
+    identities.restore(older)
+    assert identities.unreleased("broker", "gateway") == []
+    assert msgspec.msgpack.decode(identities.state())["devices"] == [["s", "d", [5]]]
 
 
 def test_a_lost_session_is_not_compared_with_the_next_one() -> None:

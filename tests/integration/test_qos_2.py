@@ -7,13 +7,15 @@ in the sum. The broker is Mosquitto; between it and the gateway stands a proxy t
 from __future__ import annotations
 
 import random
+import subprocess
+import sys
 import threading
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.brokers import client, mosquitto
-from tests.integration.gateway_process import gateway
+from tests.brokers import client, mosquitto, publish
+from tests.integration.gateway_process import PROJECT, gateway, write_settings
 from tests.step_proxy import Kind, Step, StepProxy
 
 if TYPE_CHECKING:
@@ -42,6 +44,12 @@ BY_CHANCE = 8
 PUBLISHED_FIRST = 20
 
 pytestmark = pytest.mark.mosquitto
+
+
+def ecluse(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a command of ours to its end."""
+    command = [sys.executable, "-m", "gateway", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=PROJECT, timeout=60)
 
 
 class Clicking:
@@ -115,6 +123,32 @@ def test_each_uplink_counts_once(tmp_path: Path, protocol: str) -> None:
     assert status["balanced"]
     assert status["readings"]["duplicate"] == 0
     assert now["connection"]["sessions_lost"] == 0
+
+
+def test_check_and_status_say_what_the_broker_grants(tmp_path: Path) -> None:
+    """Each filter with its QoS; a lower one is a problem, with what to do about it."""
+    profiles = _profiles(tmp_path)
+    with mosquitto(tmp_path / "willing") as broker:
+        file = write_settings(tmp_path, broker, profiles=profiles)
+        told = ecluse("check", "--config", str(file))
+        assert told.returncode == 0, told.stdout
+        assert "broker: clicks/+/+ at QoS 2" in told.stdout
+    with mosquitto(tmp_path / "unwilling", extra="max_qos 1") as broker:
+        file = write_settings(tmp_path, broker, profiles=profiles)
+        told = ecluse("check", "--config", str(file))
+        assert told.returncode == 1
+        assert "grants clicks/+/+ at QoS 1 instead of 2" in told.stdout
+        assert "max_qos 2" in told.stdout
+        with gateway(tmp_path, broker, profiles=profiles) as running:
+            running.wait(lambda now: bool(now["connection"]["subscriptions"]), "answered")
+            part = running.component("broker")
+            assert part["state"] == "degraded"
+            assert "clicks/+/+ at QoS 1 instead of 2" in part["last_error"]
+            shown = ecluse("status", "--config", str(file)).stdout
+            assert "QoS granted" in shown
+            assert "clicks/+/+" in shown
+            publish(broker, [("clicks/lyon/c-1", b'{"n": 1}')] * 3, qos=1)
+            running.drained(uplinks=3)
 
 
 def _go_through(running: GatewayProcess, proxy: StepProxy, rng: random.Random) -> None:
