@@ -27,12 +27,16 @@ class Kind(IntEnum):
 
 @dataclass
 class Step:
-    """Cut everything at the `nth` packet of a kind, before or after it has passed; then `reached` is set."""
+    """Cut everything at the `nth` packet of a kind, before or after it has passed.
+
+    `reached` is set at that place, and `go_on` is waited for: until then nothing more passes that way.
+    """
 
     kind: Kind
     nth: int
     passes: bool
     reached: threading.Event = field(default_factory=threading.Event)
+    go_on: threading.Event = field(default_factory=threading.Event)
 
     def __str__(self) -> str:
         return f"{'behind' if self.passes else 'before'} {self.kind.name} {self.nth}"
@@ -113,8 +117,9 @@ class StepProxy:
                         continue
                     if step.passes:
                         target.sendall(buffer[passing:end])
-                    self.go()
                     step.reached.set()
+                    step.go_on.wait(20)
+                    self.go()
                     return
                 buffer = buffer[passing:]
         _close(source, target)

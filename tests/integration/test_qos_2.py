@@ -161,12 +161,15 @@ def _go_through(running: GatewayProcess, proxy: StepProxy, rng: random.Random) -
         seen = now["uplinks"]["journalled"]
         if step is None:
             threading.Event().wait(rng.uniform(0.0, 0.5))
-            proxy.go()
         else:
             proxy.arm(step)
             assert step.reached.wait(20), f"{step} was reached"
         if kills:
             running.kill()
+        if step is not None:
+            step.go_on.set()
+        proxy.go()
+        if kills:
             proxy.come_back()
             running.start()
             continue
