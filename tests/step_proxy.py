@@ -1,4 +1,4 @@
-"""A TCP proxy between gateway and broker that knows MQTT packets, and cuts the way at one of them."""
+"""A TCP proxy between gateway and broker that knows MQTT packets, and stops at one of them."""
 
 from __future__ import annotations
 
@@ -27,9 +27,10 @@ class Kind(IntEnum):
 
 @dataclass
 class Step:
-    """Cut everything at the `nth` packet of a kind, before or after it has passed.
+    """Stop at the `nth` packet of a kind, before or after it has passed.
 
-    `reached` is set at that place, and `go_on` is waited for: until then nothing more passes that way.
+    `reached` is set at that place: nothing more passes that way. Then it is the test's turn to `go`, and to
+    set `go_on`.
     """
 
     kind: Kind
@@ -43,7 +44,7 @@ class Step:
 
 
 class StepProxy:
-    """Listens in a broker's place. One step at a time can be armed; once it is reached, nobody listens."""
+    """Listens in a broker's place. One step at a time can be armed."""
 
     def __init__(self, broker: Broker) -> None:
         self._broker = broker
@@ -58,7 +59,7 @@ class StepProxy:
         return Broker("127.0.0.1", self.port, (), folder / "none")
 
     def arm(self, step: Step) -> None:
-        """Wait for a step, and be gone from then on."""
+        """Wait for a step."""
         with self._lock:
             self._step = step
 
@@ -119,7 +120,6 @@ class StepProxy:
                         target.sendall(buffer[passing:end])
                     step.reached.set()
                     step.go_on.wait(20)
-                    self.go()
                     return
                 buffer = buffer[passing:]
         _close(source, target)

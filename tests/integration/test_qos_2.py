@@ -166,9 +166,9 @@ def _go_through(running: GatewayProcess, proxy: StepProxy, rng: random.Random) -
             assert step.reached.wait(20), f"{step} was reached"
         if kills:
             running.kill()
+        proxy.go()
         if step is not None:
             step.go_on.set()
-        proxy.go()
         if kills:
             proxy.come_back()
             running.start()
