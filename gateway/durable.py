@@ -128,9 +128,9 @@ def identity(connection: sqlite3.Connection) -> tuple[int, int]:
 
 def require_version(path: Path, version: int, file_format: Format, error: type[EcluseError]) -> None:
     """Raise `error` where no step leads from that version to ours: it is no damage, and is left alone."""
-    if version == file_format.version or set(range(version, file_format.version)) <= file_format.steps.keys():
-        return
     newer = version > file_format.version
+    if not newer and set(range(version, file_format.version)) <= file_format.steps.keys():
+        return
     raise error(
         f"{path}: has format version {version}; this Écluse knows {file_format.version}",
         hint="run the version of Écluse that wrote it, or a newer one"

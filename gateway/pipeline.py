@@ -4,7 +4,8 @@ Delivery guarantees: an uplink is acknowledged only once the journal has it; eve
 journal is a function of it, so a crash at any `await` below is repaired by `recover`. What is cut off
 between append and acknowledge is sent again by the broker and found to be a duplicate, where it has a
 device time or a sequence, or came at QoS 2. A task that is cancelled inside `receive`, `change`, `note` or
-`work` is such a crash: nothing more may flow in this process, since the journal may hold what was not treated.
+`work` is such a crash: nothing more may flow in this process, since the journal may hold what was not
+treated.
 """
 
 from __future__ import annotations

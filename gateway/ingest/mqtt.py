@@ -333,6 +333,7 @@ class MqttSource:
             if link is not None and link is self._link and link.is_open:
                 if head.header & QOS == QOS_2:
                     self._unreleased.add(head.packet_id)
+                    status.unreleased = len(self._unreleased)
                 link.session.acknowledge(event)
                 link.flush()
 

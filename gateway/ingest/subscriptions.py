@@ -1,4 +1,4 @@
-"""The filters that are wanted of the broker, those that the session is known to hold, and what was granted."""
+"""The filters that are wanted of the broker, those that the session holds, and what was granted."""
 
 from __future__ import annotations
 

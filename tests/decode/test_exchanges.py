@@ -65,7 +65,7 @@ def test_what_cannot_be_the_one_journalled_is_new() -> None:
 
 
 def test_the_order_within_a_read_counts() -> None:
-    """A release between two that look the same; one that was sent twice, before the identifier is used again."""
+    """A release between two that look the same; one sent twice, before its identifier is used again."""
     known = Exchanges()
     assert judge(known, sent((FIRST, 7, 1), (AGAIN, 7, 1), (AGAIN, 7, 1), released=((7, 2),))) == [
         False,

@@ -292,7 +292,7 @@ def check_consistent(parts: list[bytes], level: int, max_packet: int) -> None:
 @settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 0xFFFF), st.sampled_from((1, 2)), st.sampled_from((0, 9)))))
 def test_acknowledgements_are_in_order(sent: list[tuple[int, int, int]]) -> None:
-    """PUBACK, or PUBREC at QoS 2, without a reason; QoS 0 (identifier 0) has none. DUP and RETAIN do not matter."""
+    """PUBACK, or PUBREC at QoS 2, without a reason; QoS 0 (identifier 0) has none. Other flags do not matter."""
     numbers = np.array([number for number, _, _ in sent], dtype=np.uint16)
     headers = np.array([0x30 | qos << 1 | flags for _, qos, flags in sent], dtype=np.uint8)
     wanted = b"".join(
@@ -309,9 +309,12 @@ def test_acknowledgements_are_in_order(sent: list[tuple[int, int, int]]) -> None
     st.booleans(),
 )
 def test_releases_stand_among_the_uplinks(
-    sent: list[list[Message] | int], level: int, cuts: list[float], pings: bool  # noqa: FBT001 - hypothesis gives it
+    sent: list[list[Message] | int],
+    level: int,
+    cuts: list[float],
+    pings: bool,  # noqa: FBT001 - hypothesis gives it
 ) -> None:
-    """PUBRELs keep their place in the stream and in the frames, however it is cut; the journal gives them back."""
+    """PUBRELs keep their place in stream and frames, however it is cut; the journal gives them back."""
     stream, packets_only, steps, count = b"", b"", list[tuple[int, int]](), 0
     for part in sent:
         frames = pubrel(part) if isinstance(part, int) else b"".join(m.frame(level) for m in part)

@@ -80,7 +80,10 @@ async def test_an_exchange_with_mosquitto(broker: Broker, protocol: str) -> None
         await reader.until(lambda: released(reader) == 3, "released")
         await acknowledge(source, reader)
         assert (source.status.unreleased, source.status.unacknowledged_bytes) == (0, 0)
-    async with running(settings(broker, filters=FILTERS, protocol=protocol), last_connection=1) as (_, reader):
+    async with running(settings(broker, filters=FILTERS, protocol=protocol), last_connection=1) as (
+        _,
+        reader,
+    ):
         await send(broker, 4)
         await reader.until(lambda: bool(reader.payloads), "the next one")
         assert (reader.payloads, released(reader)) == (texts(4), 0)
@@ -89,7 +92,9 @@ async def test_an_exchange_with_mosquitto(broker: Broker, protocol: str) -> None
 @PROTOCOL
 @pytest.mark.parametrize("remembered", [True, False])
 async def test_an_exchange_goes_on_over_connections(
-    broker: Broker, protocol: str, remembered: bool  # noqa: FBT001 - pytest gives it
+    broker: Broker,
+    protocol: str,
+    remembered: bool,  # noqa: FBT001 - pytest gives it
 ) -> None:
     """Where it was: first the PUBLISH again with DUP, then the PUBREL alone; also one that we do not know."""
     await subscribed(broker, protocol)

@@ -101,12 +101,10 @@ def test_each_uplink_counts_once(tmp_path: Path, protocol: str) -> None:
     rng = random.Random(SEED)
     with mosquitto(tmp_path) as broker, StepProxy(broker).running() as proxy:
         more = {"broker": {"protocol": protocol, "silence": "10min"}, "checkpoint": {"every": "1s"}}
-        with gateway(
-            tmp_path, proxy.as_broker(tmp_path), profiles=_profiles(tmp_path), more=more
-        ) as running:
-            (granted,) = running.wait(
-                lambda now: bool(now["connection"]["subscriptions"]), "subscribed"
-            )["connection"]["subscriptions"]
+        with gateway(tmp_path, proxy.as_broker(tmp_path), profiles=_profiles(tmp_path), more=more) as running:
+            (granted,) = running.wait(lambda now: bool(now["connection"]["subscriptions"]), "subscribed")[
+                "connection"
+            ]["subscriptions"]
             assert granted == {"filter": "clicks/+/+", "asked": 2, "granted": 2}
             clicking = Clicking(broker)
             _go_through(running, proxy, rng)

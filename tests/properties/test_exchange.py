@@ -43,7 +43,7 @@ class Letter:
 
 @dataclass
 class Broker:
-    """A sender by the letter of MQTT: what it does with its half of the exchange (5.0, section 4.3 and 4.4)."""
+    """A sender by the letter of MQTT: its half of the exchange (5.0, section 4.3 and 4.4)."""
 
     level: int
     waiting: deque[Letter] = field(default_factory=deque)
@@ -108,6 +108,7 @@ class Exchange(RuleBasedStateMachine):
 
     @initialize(level=st.sampled_from((4, 5)))
     def begin(self, level: int) -> None:
+        """Connect for the first time."""
         self.level = level
         self.broker = Broker(level)
         self.journal: list[Record] = []
@@ -122,6 +123,7 @@ class Exchange(RuleBasedStateMachine):
 
     @rule(qos=st.sampled_from((2, 2, 2, 1)))
     def publish(self, qos: int) -> None:
+        """Give the broker a message; one at QoS 1 uses identifiers up."""
         letter = Letter(len(self.letters), qos)
         self.letters.append(letter)
         self.broker.waiting.append(letter)
@@ -138,6 +140,7 @@ class Exchange(RuleBasedStateMachine):
     @precondition(lambda self: self.broker.wire)
     @rule(packets=st.integers(1, 6))
     def read(self, packets: int) -> None:
+        """Take what came, some packets at once."""
         taken = [self.broker.wire.popleft() for _ in range(min(packets, len(self.broker.wire)))]
         letters = tuple(letter for _, letter in taken if letter is not None)
         (scan,) = self.session.receive(b"".join(frame for frame, _ in taken))
@@ -167,6 +170,7 @@ class Exchange(RuleBasedStateMachine):
 
     @rule()
     def save(self) -> None:
+        """Make a checkpoint."""
         self.checkpoint = (len(self.journal), self.identities.state(), Counter(self.counted))
 
     @rule()
@@ -196,12 +200,16 @@ class Exchange(RuleBasedStateMachine):
 
     @invariant()
     def each_counts_once(self) -> None:
-        journalled = {letter.number for record in self.journal for letter in record.letters if letter.qos == 2}
+        """At QoS 2."""
+        journalled = {
+            letter.number for record in self.journal for letter in record.letters if letter.qos == 2
+        }
         assert all(self.counted[number] == 1 for number in journalled), self.counted
         assert not self.counted.keys() - {letter.number for letter in self.letters}
 
     @invariant()
     def both_sides_of_the_journal_agree(self) -> None:
+        """On what is not released."""
         assert self.unreleased.packet_ids == set(self.identities.unreleased("m", "s"))
 
     def teardown(self) -> None:
@@ -242,7 +250,7 @@ class Exchange(RuleBasedStateMachine):
     def _connect(self, *, present: bool) -> None:
         self.broker.wire.clear()
         self.connection += 1
-        self.session = Session.begin(Connect(self.level, "s", 30))
+        self.session = Session.begin(Connect(self.level, "s", 30, max_packet=1_000))
         code = b"\x00" if self.level == MQTT_5 else b""
         list(self.session.receive(bytes((0x20, 2 + len(code), present, 0)) + code))
         self.broker.say_again(list(self.broker.in_flight))
