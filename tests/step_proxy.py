@@ -91,17 +91,20 @@ class StepProxy:
                 threading.Thread(target=self._serve, args=(client,), daemon=True).start()
 
     def _serve(self, client: socket.socket) -> None:
-        with client, contextlib.suppress(OSError):
-            with socket.create_connection((self._broker.host, self._broker.port), timeout=5) as broker:
-                broker.settimeout(None)
-                with self._lock:
-                    self._ends |= {client, broker}
-                back = threading.Thread(target=self._carry, args=(broker, client), daemon=True)
-                back.start()
-                self._carry(client, broker)
-                back.join()
-                with self._lock:
-                    self._ends -= {client, broker}
+        with contextlib.suppress(OSError), contextlib.ExitStack() as closing:
+            closing.enter_context(client)
+            broker = closing.enter_context(
+                socket.create_connection((self._broker.host, self._broker.port), timeout=5)
+            )
+            broker.settimeout(None)
+            with self._lock:
+                self._ends |= {client, broker}
+            back = threading.Thread(target=self._carry, args=(broker, client), daemon=True)
+            back.start()
+            self._carry(client, broker)
+            back.join()
+            with self._lock:
+                self._ends -= {client, broker}
 
     def _carry(self, source: socket.socket, target: socket.socket) -> None:
         """Pass on whole packets, until an end closes or a step is reached."""

@@ -52,7 +52,7 @@ class _Saved(msgspec.Struct):
     sessions: dict[str, tuple[bytes, bytes]]
     devices: list[tuple[str, str, list[int]]]
     exchanges: dict[str, list[tuple[int, int]]] = msgspec.field(default_factory=dict)
-    begin: dict[str, int] = msgspec.field(default_factory=dict)
+    begin: dict[str, list[int]] = msgspec.field(default_factory=dict)
 
 
 class Identities:
@@ -62,15 +62,17 @@ class Identities:
         self._sessions: dict[str, NDArray[np.uint64]] = {}
         self._devices: dict[tuple[str, str], list[int]] = {}
         self._exchanges = Exchanges()
-        self._begin: dict[str, int] = {}
-        """Sessions that the broker has lost, with the connection that began the next one: until it speaks."""
+        self._begin: dict[str, list[int]] = {}
+        """Sessions that the broker has lost, with the connections that began the next ones: until those speak."""
 
     def lost(self, source: str, session: str, connection: int) -> None:
         """Note that the broker had nothing of a session any more when that connection began.
 
         What is journalled of earlier connections may still come: what is known is dropped behind it.
         """
-        self._begin[_name(source, session)] = connection
+        begin = self._begin.setdefault(_name(source, session), [])
+        begin.append(connection)
+        del begin[:-MAX_SESSIONS]
 
     def unreleased(self, source: str, session: str) -> list[int]:
         """Return the packet identifiers of QoS 2 that a session has journalled and not released."""
@@ -83,11 +85,20 @@ class Identities:
         To be called for every batch, in the order of the journal, before `duplicates`.
         """
         name = _name(batch.source, batch.session)
-        if name in self._begin and batch.connection >= self._begin[name]:
-            del self._begin[name]
-            self._sessions.pop(name, None)
-            self._exchanges.forget(name)
+        if name in self._begin:
+            self._begin_anew(name, batch.connection)
         return self._exchanges.repeated(name, batch)
+
+    def _begin_anew(self, name: str, connection: int) -> None:
+        """Drop what is known of a session where another one had begun by the time of that connection."""
+        later = [begin for begin in self._begin[name] if begin > connection]
+        if len(later) == len(self._begin[name]):
+            return
+        self._sessions.pop(name, None)
+        self._exchanges.forget(name)
+        self._begin[name] = later
+        if not later:
+            del self._begin[name]
 
     def duplicates(
         self,

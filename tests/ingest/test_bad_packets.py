@@ -149,7 +149,7 @@ async def test_a_fatal_packet_that_comes_again_is_said_once() -> None:
             await reader.until(lambda: "QoS 3" in source.status.stuck, "the other one")
     said = [entry["error"] for entry in logs if entry["event"] == "stuck"]
     assert len(said) == 2
-    assert ["QoS 2" in one for one in said] == [False, True]
+    assert ["QoS 3" in one for one in said] == [False, True]
     assert {(row.reason, row.payload, row.index) for row in kept.rows} == {
         (Reason.BROKEN_PACKET, FATAL, kept.rows[0].index)
     }

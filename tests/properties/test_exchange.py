@@ -201,9 +201,8 @@ class Exchange(RuleBasedStateMachine):
     @invariant()
     def each_counts_once(self) -> None:
         """At QoS 2."""
-        journalled = {
-            letter.number for record in self.journal for letter in record.letters if letter.qos == 2
-        }
+        letters = [letter for record in self.journal for letter in record.letters]
+        journalled = {letter.number for letter in letters if letter.qos == 2}
         assert all(self.counted[number] == 1 for number in journalled), self.counted
         assert not self.counted.keys() - {letter.number for letter in self.letters}
 
