@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     from gateway.ingest.settings import MqttSettings
     from gateway.pipeline import River
 
+SOURCE = "mqtt"
+"""The name of the broker's connection in the journal."""
 CATCH_UP_S = 60.0
 """How long after a connection windows that are written only once are kept back, at most …"""
 SILENT_S = 5.0
@@ -185,9 +187,12 @@ class Gateway:
                 session, filters=filters_of(rules.plans), watchdog_s=silence_s(broker, rules.plans, factor)
             ),
             clock=self._clock,
+            source=SOURCE,
             last_connection=river.connection,
             known_filters=river.filters,
+            unreleased=parts.treatment.identities.unreleased(SOURCE, session.client_id),
             keep=parts.keep,
+            note=river.note,
         )
         parts.survey.changeable.become(State.OK, "flows", since_ns=self._clock.now_ns())
 

@@ -7,7 +7,9 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gateway.model import Control, RawBatch
+import orjson
+
+from gateway.model import Control, ControlKind, RawBatch
 from gateway.suspicion import KINDS
 
 if TYPE_CHECKING:
@@ -29,8 +31,12 @@ class Entry:
 
     @property
     def connection(self) -> int:
-        """The number of the connection that brought it: 0 for a control record."""
-        return self.content.connection if isinstance(self.content, RawBatch) else 0
+        """The number of the connection that it knows of; 0 where of none."""
+        if isinstance(self.content, RawBatch):
+            return self.content.connection
+        if self.content.kind is not ControlKind.SESSION_LOST:
+            return 0
+        return int(orjson.loads(self.content.body)["connection"])
 
     @property
     def clock(self) -> Control | None:
@@ -46,7 +52,8 @@ class Entry:
 class BatchQueue:
     """Durable batches and control records, in journal order, waiting to be decoded.
 
-    `put` waits where `max_uplinks` or `max_bytes` are in it; a single larger entry still passes alone.
+    `put` waits where `max_uplinks`, so many entries, or `max_bytes` are in it; a single larger entry still
+    passes alone.
     """
 
     def __init__(self, *, max_uplinks: int, max_bytes: int) -> None:
@@ -92,7 +99,8 @@ class BatchQueue:
 
     def _has_room(self, entry: Entry) -> bool:
         return not self._entries or (
-            self.uplinks + entry.uplinks <= self._max_uplinks and self.bytes + entry.bytes <= self._max_bytes
+            max(self.uplinks + entry.uplinks, len(self._entries)) <= self._max_uplinks
+            and self.bytes + entry.bytes <= self._max_bytes
         )
 
     def _is_worth_taking(self, most: int) -> bool:

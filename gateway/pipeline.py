@@ -3,8 +3,9 @@
 Delivery guarantees: an uplink is acknowledged only once the journal has it; everything behind the
 journal is a function of it, so a crash at any `await` below is repaired by `recover`. What is cut off
 between append and acknowledge is sent again by the broker and found to be a duplicate, where it has a
-device time or a sequence. A task that is cancelled inside `receive`, `change`, `work` or `watch` is such
-a crash: nothing more may flow in this process, since the journal may hold what was not treated.
+device time or a sequence, or came at QoS 2. A task that is cancelled inside `receive`, `change`, `note`,
+`work` or `watch` is such a crash: nothing more may flow in this process, since the journal may hold what was
+not treated.
 
 While the clock is suspect, everything is journalled and acknowledged as ever, and treated only once it is
 settled, from the journal: see `gateway.suspicion`.
@@ -151,6 +152,15 @@ class River:
                 await self.queue.put(Entry(position, record, last))
         await treated.wait()
         return True
+
+    async def note(self, record: Control) -> None:
+        """Let a control record take effect at its place; returns once it is durable, treated or not.
+
+        Waits for no outlet: what it says is so, whether uplinks are taken or not.
+        """
+        async with self._order:
+            position = await self._journal.append(record)
+            await self.queue.put(Entry(position, record))
 
     async def receive(self, source: Source) -> None:
         """Journal and acknowledge what the source reads, until it ends.

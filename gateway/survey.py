@@ -16,8 +16,10 @@ from gateway.health.snapshot import (
     SinkBook,
     Snapshot,
     State,
+    Subscription,
 )
 from gateway.ingest.settings import SessionState
+from gateway.ingest.subscriptions import trouble
 from gateway.sinks.writer import WriterState
 from gateway.version import installed_version
 
@@ -39,6 +41,8 @@ if TYPE_CHECKING:
 RATE_SAMPLES = 20
 """One each half second: rates are those of the last ten seconds."""
 
+GAP_TOLD_NS = 3600 * 10**9
+"""So long after a session was lost the status says so, over a restart of the gateway, too."""
 STUCK_NS = 60 * 10**9
 """A connection that has lasted so long got past the packet that ended those before."""
 
@@ -222,10 +226,12 @@ class Survey:
         error = status.last_error if state is not State.OK else ""
         if status.stuck and (state is not State.OK or now - status.since_ns < STUCK_NS):
             state, error = max(state, State.DEGRADED, key=list(State).index), status.stuck
-        if state is State.OK and status.refused_filters:
-            state, error = State.DEGRADED, f"not granted: {', '.join(status.refused_filters)}"
-        if state is State.OK and status.gap_possible_ns and now - status.gap_possible_ns < 3600 * 10**9:
-            state, error = State.DEGRADED, "gap possible: the broker had forgotten our session"
+        if state is State.OK and (told := trouble(status)):
+            state, error = State.DEGRADED, told
+        lost_ns = max(status.gap_possible_ns, self._treatment.books.session_lost_ns)
+        if state is State.OK and lost_ns and now - lost_ns < GAP_TOLD_NS:
+            told = f"gap possible: the broker had forgotten our session, found at {rfc3339(lost_ns)}"
+            state, error = State.DEGRADED, told
         return Component("broker", state, status.since_ns, last_error=error, detail=detail)
 
     def _journal_part(self) -> Component:
@@ -299,7 +305,9 @@ class Survey:
             uplinks=status.messages,
             bytes=status.bytes,
             oversize=status.oversize,
+            unreleased=status.unreleased,
             last_heard_ns=status.last_heard_ns,
+            subscriptions=tuple(Subscription(g.filter, g.asked, g.granted) for g in status.grants),
         )
 
     def _queues(self) -> dict[str, Depth]:

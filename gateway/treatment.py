@@ -13,6 +13,7 @@ from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import orjson
 
 from gateway.decode.decoder import decode_together
 from gateway.decode.parameters import Parameters
@@ -111,6 +112,9 @@ class Treatment:
 
     def control(self, record: Control) -> None:
         """Put a control record in force, between two batches."""
+        if record.kind is ControlKind.SESSION_LOST:
+            self._session_lost(record)
+            return
         self._changed |= self.rules.apply(record)
         self.rules_changed = True
         if record.kind is ControlKind.DEVICES:
@@ -138,7 +142,7 @@ class Treatment:
         self._heard_ns = batches[-1].received_ns
         self._observe(decoded, located)
         if not self._product.oldest_ns:
-            self._product.oldest_ns = batches[0].received_ns
+            self._product.oldest_ns = next((batch.received_ns for batch in batches if len(batch)), 0)
 
     def close_windows(self, now_ns: int, *, settled: bool) -> Iterator[None]:
         """Write the windows whose time has come; `settled`: those too that are written only once.
@@ -170,6 +174,12 @@ class Treatment:
     def whose(self, topic: bytes) -> tuple[str, str, str]:
         """Return the site, the device and the profile of a topic; empty where it tells none."""
         return self.routes.whose(topic)
+
+    def _session_lost(self, record: Control) -> None:
+        """Note that what the broker had in flight is gone, and that it may have forgotten more."""
+        self.identities.lost(**orjson.loads(record.body))
+        self.books.sessions_lost += 1
+        self.books.session_lost_ns = record.at_ns
 
     def _take_devices(self) -> None:
         """Let decoding and tags know of the devices that changed."""

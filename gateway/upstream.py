@@ -59,7 +59,7 @@ def contents(file: Path | None) -> bytes:
 
 def filters_of(plans: Mapping[str, ProfilePlan]) -> list[tuple[str, int]]:
     """Return the (filter, QoS) pairs that the profiles' topics need."""
-    return [(topic_filter(topic), min(plan.qos, 1)) for plan in plans.values() for topic in plan.topics]
+    return [(topic_filter(topic), plan.qos) for plan in plans.values() for topic in plan.topics]
 
 
 def topic_filter(template: str) -> str:

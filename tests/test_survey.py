@@ -12,6 +12,7 @@ from gateway.errors import Problem
 from gateway.health.fleet import FleetRoll
 from gateway.health.meters import LatencyMeters
 from gateway.health.snapshot import Replay, State
+from gateway.ingest.answers import Grant
 from gateway.ingest.mqtt import MqttSource
 from gateway.ingest.settings import MqttSettings, SessionState
 from gateway.sinks.embedded import EmbeddedSettings, EmbeddedSink
@@ -140,9 +141,15 @@ async def test_the_broker_as_its_session_says(view: View) -> None:
     assert view.part("broker").state is State.STARTING
     status.state, status.protocol = SessionState.CONNECTED, 5
     assert (view.part("broker").state, view.part("broker").detail) == (State.OK, "connected, MQTT 5")
-    status.refused_filters = ("city/#",)
-    assert "city/#" in view.part("broker").last_error
-    status.refused_filters, status.gap_possible_ns = (), START_NS
+    status.grants = (Grant("city/#", 1, None), Grant("x", 2, 1), Grant("y", 1, 1))
+    told = view.part("broker").last_error
+    assert view.part("broker").state is State.DEGRADED
+    assert "did not grant city/#" in told
+    assert "x at QoS 1 instead of 2" in told
+    assert "max_qos 2" in told
+    said = view.survey.snapshot().as_dict()["connection"]["subscriptions"]
+    assert [(one["filter"], one["granted"]) for one in said] == [("city/#", None), ("x", 1), ("y", 1)]
+    status.grants, status.gap_possible_ns = (Grant("y", 1, 1),), START_NS
     assert view.part("broker").state is State.DEGRADED
     view.clock.advance(3_601)
     assert view.part("broker").state is State.OK
@@ -150,6 +157,8 @@ async def test_the_broker_as_its_session_says(view: View) -> None:
         status.state, status.last_error = state, "why"
         assert (view.part("broker").state, view.part("broker").last_error) == (State.DOWN, "why")
     assert view.survey.snapshot().connection.takeovers == 0
+    status.unreleased = 7
+    assert view.survey.snapshot().connection.unreleased == 7
     status.unacknowledged, status.unacknowledged_bytes = 3, 500
     assert view.survey.snapshot().queues["received"].bytes == 500
 

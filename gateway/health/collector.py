@@ -143,6 +143,11 @@ def _connection(now: Snapshot) -> Iterator[Metric]:
         "ecluse_oversize_packets", "Packets over broker.max_packet.", value=link.oversize
     )
     yield GaugeMetricFamily(
+        "ecluse_broker_unreleased",
+        "QoS 2 deliveries that are journalled and not released by the broker.",
+        value=link.unreleased,
+    )
+    yield GaugeMetricFamily(
         "ecluse_broker_connected", "1 where the session is up.", value=link.state == "connected"
     )
     yield CounterMetricFamily(

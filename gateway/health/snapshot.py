@@ -49,6 +49,15 @@ class Depth:
 
 
 @dataclass(frozen=True, slots=True)
+class Subscription:
+    """A filter at the broker: the QoS asked for and the one granted, None where it was refused."""
+
+    filter: str
+    asked: int
+    granted: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class Connection:
     """The session at the broker, since this process started."""
 
@@ -62,7 +71,11 @@ class Connection:
     bytes: int = 0
     oversize: int = 0
     """Packets over `broker.max_packet`: acknowledged, first bytes in quarantine, in no book."""
+    unreleased: int = 0
+    """QoS 2 deliveries that are journalled and not over: the broker has yet to release them."""
     last_heard_ns: int = 0
+    subscriptions: tuple[Subscription, ...] = ()
+    """Of this connection, once the broker has answered."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -190,7 +190,7 @@ class Link:
         self._packet.read(self._clock.monotonic_ns(), awaits=scanner.awaits(), finished=scanner.finished)
         try:
             for event in self.session.receive(data):
-                uplinks = uplinks or isinstance(event, Scan)
+                uplinks = uplinks or (isinstance(event, Scan) and len(event) > 0)
                 self._take(event)
         except ProtocolError as error:
             # An error of the session is no packet's at which the scanner stands.

@@ -222,7 +222,7 @@ class Reads:
 
     async def acknowledge(self, batch: RawBatch) -> None:
         """Make the acknowledgements, and send them nowhere."""
-        packets.acknowledgements(batch.packet_ids)
+        packets.acknowledgements(batch.packet_ids, batch.headers)
 
     async def stop_reading(self) -> None:
         """There is nothing to stop."""

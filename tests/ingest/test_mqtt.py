@@ -282,7 +282,7 @@ async def test_invalid_filters_are_refused(broker: Broker) -> None:
     with pytest.raises(ValueError, match="whole level"):
         MqttSource(settings=settings(broker, filters=[("a+", 1)]), clock=SystemClock())
     with pytest.raises(ValueError, match="QoS"):
-        MqttSource(settings=settings(broker, filters=[("a", 2)]), clock=SystemClock())
+        MqttSource(settings=settings(broker, filters=[("a", 3)]), clock=SystemClock())
 
 
 async def test_silence_is_a_status_and_a_reconnect(broker: Broker) -> None:

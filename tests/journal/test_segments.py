@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import sqlite3
 from typing import TYPE_CHECKING, Any
@@ -139,6 +140,21 @@ def test_another_version_is_refused_by_name(tmp_path: Path) -> None:
     connection.close()
     with pytest.raises(JournalError, match="format version 3"):
         open_segments(tmp_path, 1, 0)
+
+
+def test_a_journal_of_an_older_version_is_read_and_marked(tmp_path: Path) -> None:
+    """All of it; what is appended then may be of the newer version, so the files say so."""
+    filled(tmp_path, segments=2, records=2)
+    for file in files(tmp_path):
+        with contextlib.closing(sqlite3.connect(file)) as connection:
+            connection.execute("PRAGMA user_version=1")
+    found, aside, journal = read_all(tmp_path)
+    assert (sorted(found), aside) == ([1, 2, 3, 4], set())
+    assert journal.append([frames(5)]) == 5
+    journal.close()
+    for file in files(tmp_path):
+        with contextlib.closing(sqlite3.connect(file)) as connection:
+            assert connection.execute("PRAGMA user_version").fetchone() == (2,)
 
 
 def test_a_file_that_is_no_segment_is_refused_by_name(tmp_path: Path) -> None:
