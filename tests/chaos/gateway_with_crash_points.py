@@ -30,10 +30,10 @@ def keep_trimmed(folder: Path) -> None:
     """Copy what the journal removes: a whole file, whose WAL was brought in when the next one was begun."""
     remove = durable.remove
 
-    def kept(path: Path) -> None:
+    def kept(path: Path) -> bool:
         if path.name.startswith(PREFIX) and path.suffix == SUFFIX and path.exists():
             shutil.copyfile(path, folder / path.name)
-        remove(path)
+        return remove(path)
 
     durable.remove = kept
 

@@ -31,7 +31,7 @@ def build(folder: Path) -> Path:
     """Compile the shim; return its path. Skips by name where there is no C compiler."""
     library = folder / "recorder.so"
     if not library.exists():
-        command = [binary("cc", "gcc"), "-O2", "-Wall", "-Werror", "-shared", "-fPIC", "-pthread"]
+        command = [binary("cc", "gcc"), "-O2", "-Wall", "-U_FORTIFY_SOURCE", "-shared", "-fPIC", "-pthread"]
         subprocess.run([*command, "-o", str(library), str(SOURCE)], check=True, timeout=60)
     return library
 

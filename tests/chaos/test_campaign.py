@@ -45,7 +45,7 @@ def test_a_build_without_its_sync_is_found_out(tmp_path: Path) -> None:
     outcome = undergo(
         tmp_path,
         random.Random(7),
-        size=Size(devices=300, speed=4_000, messages=1_000),
+        size=Size(devices=100, speed=4_000, messages=1_000),
         hurt=hurt,
         say=told("of 5, without sync"),
         recorded=True,

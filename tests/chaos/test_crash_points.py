@@ -49,7 +49,7 @@ def test_names_are_names_of_one_point() -> None:
     [
         ("before appending to an outbox", 2, "settled 0"),
         ("after appending to an outbox", 1, "registered"),
-        ("before the outbox's write", 3, "registered"),
+        ("before the outbox's write", 3, "appended 0"),
         ("after opening an outbox", 1, ""),
         ("before the state's sync", 1, "settled 4"),
     ],
