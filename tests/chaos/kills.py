@@ -65,9 +65,7 @@ def kills_and_power_cuts(folder: Path, rng: random.Random) -> Outcome:
         for act in acts:
             act(victim)
 
-    return undergo(
-        folder, rng, size=QUICK_SIZE, hurt=hurt, say=told(f"of {len(acts)}"), recorded=True
-    )
+    return undergo(folder, rng, size=QUICK_SIZE, hurt=hurt, say=told(f"of {len(acts)}"), recorded=True)
 
 
 def _kill(victim: Victim, point: Point | None) -> None:

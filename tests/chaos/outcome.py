@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 class Outcome:
     """`lost`: readings of the ledger (or windows) that are not stored, or not as they must be; `doubled`: those
     stored twice in effect, or stored though nobody sent them. `recoveries_s`: real seconds from each start after a
-    fault until the gateway was connected again."""
+    fault until the gateway was connected again.
+    """
 
     faults: int
     messages: int

@@ -129,7 +129,9 @@ def test_a_cut_folder_is_where_the_next_life_begins(recorder: Recorder) -> None:
 def test_sqlite_keeps_every_commit_that_returned(recorder: Recorder, seed: int) -> None:
     """In WAL mode with synchronous=FULL, over its own checkpoints: SQLite's calls are recorded, too."""
     for life in range(3):
-        said = killed(recorder, COMMITS.replace("range(1,", f"range({life} * 1000 + 1,"), lines=60, synchronous="FULL")
+        said = killed(
+            recorder, COMMITS.replace("range(1,", f"range({life} * 1000 + 1,"), lines=60, synchronous="FULL"
+        )
         cut(recorder, seed * 10 + life)
         with sqlite3.connect(recorder.folder / "a.db") as connection:
             rows = {row[0] for row in connection.execute("SELECT n FROM t")}
@@ -155,12 +157,18 @@ def test_without_syncs_commits_are_lost(recorder: Recorder) -> None:
 
 def test_what_cannot_be_recorded_is_no_cut(recorder: Recorder) -> None:
     """A file that is written through memory: nobody would know what a sync covers."""
-    run(recorder, 'import mmap\nfile = open("{folder}/a", "w+b")\nfile.truncate(4096)\nmmap.mmap(file.fileno(), 0)')
+    run(
+        recorder,
+        'import mmap\nfile = open("{folder}/a", "w+b")\nfile.truncate(4096)\nmmap.mmap(file.fileno(), 0)',
+    )
     with pytest.raises(AssertionError, match="mmap"):
         cut(recorder, 1)
 
 
 def test_a_copy_is_recorded(recorder: Recorder) -> None:
     """Python copies within the kernel where it may: here it may not."""
-    run(recorder, 'import shutil\nopen("{folder}/a", "w").write("x" * 9000)\nshutil.copyfile("{folder}/a", "{folder}/b")')
+    run(
+        recorder,
+        'import shutil\nopen("{folder}/a", "w").write("x" * 9000)\nshutil.copyfile("{folder}/a", "{folder}/b")',
+    )
     assert recorder.missed() == []

@@ -28,7 +28,8 @@ EXAMPLES = 5
 @dataclass(frozen=True, slots=True)
 class Evidence:
     """What is left: the ledger, the points in InfluxDB, the event time when all had come, the state folder
-    of a gateway that has ended, copies of the journal's trimmed files, the last status."""
+    of a gateway that has ended, copies of the journal's trimmed files, the last status.
+    """
 
     ledger: Contents
     specs: Sequence[Spec]

@@ -128,9 +128,7 @@ def differences(
     count = 0
     for measurement, points in expected.items():
         stored = actual.get(measurement, {})
-        found += [
-            Difference(f"{measurement} {key}: not stored") for key in points.keys() - stored.keys()
-        ]
+        found += [Difference(f"{measurement} {key}: not stored") for key in points.keys() - stored.keys()]
         found += [
             Difference(f"{measurement} {key}: of nobody: {stored[key]}", doubled=True)
             for key in stored.keys() - points.keys()
