@@ -1,4 +1,4 @@
-"""The instants at which a gateway is killed: before and after everything that makes something durable or says so.
+"""The instants at which a gateway is killed: before and after all that makes something durable or says so.
 
 The names are those of the architecture. Nothing of this is in `gateway/`: the launcher
 (`gateway_with_crash_points.py`) wraps one method of one class, in the process that is to be killed.

@@ -8,9 +8,10 @@ Folders and names are paths as text, below and including `root`.
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field
 from enum import Enum
+from itertools import pairwise
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -84,6 +85,11 @@ class File:
         return bytes(content)
 
 
+def parent_of(path: str) -> str:
+    """Return the folder that a path lies in."""
+    return str(PurePosixPath(path).parent)
+
+
 class Folder:
     """As a name's content: that the name is a folder."""
 
@@ -103,7 +109,7 @@ class Made:
     @property
     def folder(self) -> str:
         """The folder whose sync makes it certain."""
-        return os.path.dirname(self.path)
+        return parent_of(self.path)
 
     def apply(self, names: Names) -> None:
         """Do it."""
@@ -121,7 +127,7 @@ class Moved:
     @property
     def folder(self) -> str:
         """The folder whose sync makes it certain."""
-        return os.path.dirname(self.path)
+        return parent_of(self.path)
 
     def apply(self, names: Names) -> None:
         """Do it, where there is something to move."""
@@ -140,7 +146,7 @@ class Gone:
     @property
     def folder(self) -> str:
         """The folder whose sync makes it certain."""
-        return os.path.dirname(self.path)
+        return parent_of(self.path)
 
     def apply(self, names: Names) -> None:
         """Do it."""
@@ -172,7 +178,7 @@ class Disk:
         return made
 
     def make_folder(self, at: int, path: str) -> None:
-        """Make a folder. The root itself is there for certain: what holds it is outside of what is watched."""
+        """Make a folder. The root is there for certain: what holds it is outside of what is watched."""
         made = Made(at, path, Folder())
         if path == self._root:
             made.apply(self._now)
@@ -182,7 +188,7 @@ class Disk:
 
     def rename(self, at: int, path: str, to: str) -> None:
         """Move a file. Raises ValueError across folders, for whole folders, and where there is none."""
-        if os.path.dirname(path) != os.path.dirname(to) or not isinstance(self.get(path), File):
+        if parent_of(path) != parent_of(to) or not isinstance(self.get(path), File):
             raise ValueError(f"no file that is renamed within its folder: {path} → {to}")
         self._name(Moved(at, path, to))
 
@@ -210,16 +216,16 @@ class Disk:
         for naming in self._kept(rng):
             naming.apply(names)
         folders = sorted(path for path, node in names.items() if isinstance(node, Folder))
-        there = {path for path in folders if all(parent in folders for parent in _above(path, self._root))}
+        there = {path for path in folders if all(above in folders for above in _above(path, self._root))}
         files = {
             path: node.after_power_cut(rng)
             for path, node in sorted(names.items())
-            if isinstance(node, File) and os.path.dirname(path) in there and not path.endswith(VOLATILE)
+            if isinstance(node, File) and parent_of(path) in there and not path.endswith(VOLATILE)
         }
         return files, sorted(there)
 
     def _kept(self, rng: random.Random) -> list[Naming]:
-        """Draw which names' changes reached the disk: the first ones, as file systems with a log do, or any."""
+        """Draw which names' changes reached the disk: the first ones, as in a file system's log, or any."""
         if rng.random() < 0.5:
             return self._pending[: rng.randint(0, len(self._pending))]
         return [naming for naming in self._pending if rng.random() < 0.5]
@@ -233,7 +239,7 @@ def _above(path: str, root: str) -> list[str]:
     """Return the folders that a folder lies in, up to the root."""
     found = []
     while path != root:
-        path = os.path.dirname(path)
+        path = parent_of(path)
         found.append(path)
     return found
 
@@ -255,7 +261,7 @@ def _tear(content: bytearray, act: Write, rng: random.Random) -> None:
     """Write some of the sectors that a write touches: the first ones, or any."""
     begins, ends = act.offset, act.offset + len(act.body)
     cuts = [begins, *range((begins // SECTOR + 1) * SECTOR, ends, SECTOR), ends]
-    pieces = list(zip(cuts, cuts[1:], strict=False))
+    pieces = list(pairwise(cuts))
     if rng.random() < 0.5:
         chosen = pieces[: rng.randint(0, len(pieces))]
     else:

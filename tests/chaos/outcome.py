@@ -17,9 +17,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """`lost`: readings of the ledger (or windows) that are not stored, or not as they must be; `doubled`: those
-    stored twice in effect, or stored though nobody sent them. `recoveries_s`: real seconds from each start after a
-    fault until the gateway was connected again.
+    """What a scenario counted.
+
+    `lost`: readings of the ledger (or windows) that are not stored, or not as they must be; `doubled`: those
+    stored twice in effect, or stored though nobody sent them. `recoveries_s`: real seconds from each start
+    after a fault until the gateway was connected again.
     """
 
     faults: int

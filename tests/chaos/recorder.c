@@ -245,10 +245,12 @@ EXPORT int ftruncate64(int descriptor, off64_t bytes) { return cut(descriptor, b
 static int cut_path(const char *path, off_t bytes) {
     char whole[PATH_MAX];
     if (!inside(AT_FDCWD, path, whole)) return (int)syscall(SYS_truncate, path, bytes);
-    begin();
-    int result = (int)syscall(SYS_truncate, path, bytes);
-    if (result == 0) note_text('t', -1, (uint64_t)bytes, whole);
-    end();
+    int descriptor = opened(AT_FDCWD, path, O_WRONLY | O_CLOEXEC, 0);
+    if (descriptor < 0) return -1;
+    int result = cut(descriptor, bytes);
+    int failure = errno;
+    close(descriptor);
+    errno = failure;
     return result;
 }
 

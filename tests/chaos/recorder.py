@@ -23,8 +23,8 @@ SOURCE = Path(__file__).parent / "recorder.c"
 _HEAD = struct.Struct("<IiQQ")
 """Kind, descriptor, number, bytes that follow: `struct record`."""
 AT_MOST_MISSED = 3
-"""Files that differ where a process was killed between an act and its record: a rename's two; and the file of its
-address, which is removed from outside before a gateway is started."""
+"""Files that differ where a process was killed between an act and its record: a rename's two; and the file of
+its address, which is removed from outside before a gateway is started."""
 
 
 def build(folder: Path) -> Path:
@@ -126,10 +126,6 @@ class Replay:
                 self._file(descriptor).pending.append(Write(at, number, body))
             case "T":
                 self._file(descriptor).pending.append(Truncate(at, number))
-            case "t":
-                found = disk.get(body.decode())
-                assert isinstance(found, File)
-                found.pending.append(Truncate(at, number))
             case "S":
                 self._synced(descriptor, covers=number)
             case "R":

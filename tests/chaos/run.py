@@ -5,8 +5,8 @@
     python -m tests.chaos.run --only kills --seed 7
 
 Every instant comes from the seed, and its effect from the machine: a seed repeats what was done, not what was
-going on meanwhile. The last line is the whole in figures; the exit code is 1 where anything was lost or doubled,
-or was wrong in another way.
+going on meanwhile. The last line is the whole in figures; the exit code is 1 where anything was lost or
+doubled, or was wrong in another way.
 """
 
 from __future__ import annotations

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.chaos.ordeal import Victim
+    from tests.chaos.outcome import Scenario
 
 QUICK = run.scenarios(quick=True)
 
@@ -60,6 +61,9 @@ def test_the_last_line_and_the_exit_code_are_the_outcome(
 ) -> None:
     """0 where nothing is lost or doubled; 1 where something is, or where a scenario fails or cannot run."""
 
+    def gives(outcome: Outcome) -> Scenario:
+        return lambda *_: outcome
+
     def fails(folder: Path, rng: random.Random) -> Outcome:
         raise AssertionError("the books do not balance")
 
@@ -67,13 +71,13 @@ def test_the_last_line_and_the_exit_code_are_the_outcome(
         pytest.skip("needs the Debian package mosquitto")
 
     known = {
-        "well": lambda folder, rng: Outcome(3, 10, 0, 0, (1.0, 3.0)),
-        "lost": lambda folder, rng: Outcome(2, 5, 1, 0),
-        "doubled": lambda folder, rng: Outcome(2, 5, 0, 4),
+        "well": gives(Outcome(3, 10, 0, 0, (1.0, 3.0))),
+        "lost": gives(Outcome(2, 5, 1, 0)),
+        "doubled": gives(Outcome(2, 5, 0, 4)),
         "wrong": fails,
         "missing": is_missing,
     }
-    monkeypatch.setattr(run, "scenarios", lambda *, quick: known)
+    monkeypatch.setattr(run, "scenarios", lambda **_: known)
     monkeypatch.setattr(run, "BUILD", tmp_path)
 
     def ended(*arguments: str) -> tuple[int, str]:

@@ -167,8 +167,6 @@ def test_what_cannot_be_recorded_is_no_cut(recorder: Recorder) -> None:
 
 def test_a_copy_is_recorded(recorder: Recorder) -> None:
     """Python copies within the kernel where it may: here it may not."""
-    run(
-        recorder,
-        'import shutil\nopen("{folder}/a", "w").write("x" * 9000)\nshutil.copyfile("{folder}/a", "{folder}/b")',
-    )
+    write = 'open("{folder}/a", "w").write("x" * 9000)'
+    run(recorder, write + '; import shutil; shutil.copyfile("{folder}/a", "{folder}/b")')
     assert recorder.missed() == []

@@ -27,8 +27,10 @@ EXAMPLES = 5
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What is left: the ledger, the points in InfluxDB, the event time when all had come, the state folder
-    of a gateway that has ended, copies of the journal's trimmed files, the last status.
+    """What is left of an ordeal.
+
+    The ledger, the points in InfluxDB, the event time when all had come, the state folder of a gateway that
+    has ended, copies of the journal's trimmed files, the last status.
     """
 
     ledger: Contents
