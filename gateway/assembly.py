@@ -74,7 +74,7 @@ def clock_of(settings: Settings) -> SystemClock:
 def lock(settings: Settings, closing: Closing) -> None:
     """Make the state folder, and hold it alone. Raises JournalError where another gateway holds it."""
     with durable.translated(JournalError, f"the state folder {settings.state_dir} cannot be used"):
-        settings.state_dir.mkdir(parents=True, exist_ok=True)
+        durable.make_folder(settings.state_dir)
         closing.callback(FolderLock(settings.state_dir, LOCK_NAME).release)
 
 

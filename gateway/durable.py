@@ -94,7 +94,8 @@ def create(path: Path, file_format: Format) -> None:
         connection.execute(f"PRAGMA application_id={file_format.application_id}")
         connection.execute(f"PRAGMA user_version={file_format.version}")
         connection.execute("PRAGMA journal_mode=WAL")
-    remove(path)  # the WAL of a file that someone moved away would be taken for this one's
+    if remove(path):  # the WAL of a file that someone moved away would be taken for this one's …
+        sync_folder(path.parent)  # … also where a power cut keeps the new name and undoes the removal
     building.rename(path)
     sync_folder(path.parent)
 
@@ -104,7 +105,7 @@ def open_or_create(path: Path, file_format: Format, error: type[EcluseError]) ->
 
     Raises `error` where it is another kind of file or of a version that cannot be; sqlite3.Error, OSError.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     if not path.exists():
         create(path, file_format)
     connection = connect(path)
@@ -175,10 +176,30 @@ def upgrade(
         connection.execute(f"PRAGMA user_version={file_format.version}")
 
 
-def remove(path: Path) -> None:
-    """Unlink a file with its WAL and its shared memory, where they exist. The folder is not synced."""
-    for suffix in ("", "-wal", "-shm", "-journal"):
-        path.with_name(path.name + suffix).unlink(missing_ok=True)
+def remove(path: Path) -> bool:
+    """Unlink a file with its WAL and its shared memory, where they exist; tell whether any did.
+
+    The folder is not synced.
+    """
+    there = [one for one in map(path.with_name, _names(path.name)) if one.exists()]
+    for one in there:
+        one.unlink(missing_ok=True)
+    return bool(there)
+
+
+def _names(name: str) -> tuple[str, ...]:
+    return (name, f"{name}-wal", f"{name}-shm", f"{name}-journal")
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those that it lies in, where they do not exist; their names are on the disk then.
+
+    Without that, a power cut could take a folder away with all that was synced in it. Raises OSError.
+    """
+    missing = [one for one in (folder, *folder.parents) if not one.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for made in reversed(missing):
+        sync_folder(made.parent)
 
 
 def sync_file(path: Path) -> None:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 import sqlite3
+import subprocess
+import sys
 import threading
 from contextlib import closing
 from dataclasses import replace
@@ -14,6 +17,7 @@ import pytest
 
 from gateway import durable
 from gateway.errors import StateError
+from tests.chaos.recorder import Recorder
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -45,6 +49,35 @@ def test_a_new_file_takes_nothing_from_one_that_was_moved_away(tmp_path: Path) -
     with closing(durable.open_or_create(path, FORMAT, StateError)) as connection:
         assert connection.execute("SELECT * FROM t").fetchall() == []
     alive.close()
+
+
+MOVED_AWAY = """
+import os, sys
+from pathlib import Path
+from gateway import durable
+from gateway.errors import StateError
+form = durable.Format(0x1234, 1, 4096, "CREATE TABLE t (x INTEGER PRIMARY KEY)")
+path = Path("{folder}") / "made" / "a.db"
+alive = durable.open_or_create(path, form, StateError)
+with durable.transaction(alive):
+    alive.execute("INSERT INTO t VALUES (1)")
+path.rename(path.with_name("moved.db"))
+durable.create(path, form)
+os._exit(0)
+"""
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_a_power_cut_leaves_a_new_file_with_nothing_of_the_old(tmp_path: Path, seed: int) -> None:
+    """Nor without its folder, which was made for it."""
+    recorder = Recorder(tmp_path / "recorder", tmp_path / "state")
+    recorder.folder.mkdir()
+    recorder.begin()
+    command = [sys.executable, "-c", MOVED_AWAY.format(folder=recorder.folder)]
+    subprocess.run(command, check=True, env=os.environ | recorder.environment, timeout=60)
+    recorder.power_cut(random.Random(seed))
+    with closing(durable.connect(recorder.folder / "made" / "a.db")) as connection:
+        assert connection.execute("SELECT * FROM t").fetchall() == []
 
 
 def test_opening_makes_no_file(tmp_path: Path) -> None:

@@ -90,7 +90,7 @@ class Checkpoint:
         though something was there (then nothing is begun anew in silence).
         """
         with durable.translated(StateError, f"the state in {folder} cannot be opened"):
-            folder.mkdir(parents=True, exist_ok=True)
+            durable.make_folder(folder)
             main = folder / NAME
             candidates = [path for path in (main, *_copies(folder)) if path.exists()]
             refused: list[tuple[str, str]] = []
@@ -295,7 +295,8 @@ def _put_in_place(sound: Path, main: Path) -> None:
         # Out of the way before its WAL goes: without it, an older mixture could pass for sound.
         main.rename(main.with_name(NAME + ".damaged"))
         durable.sync_folder(main.parent)
-    durable.remove(main)
+    if durable.remove(main):
+        durable.sync_folder(main.parent)  # else a power cut could keep the new file beside the old WAL
     building.rename(main)
     durable.sync_folder(main.parent)
 

@@ -108,7 +108,7 @@ class Journal:
         not readable.
         """
         with durable.translated(JournalError, f"the journal in {folder} cannot be opened"):
-            await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
+            await asyncio.to_thread(durable.make_folder, folder)
             lock = FolderLock(folder)
             worker = durable.Worker("journal")
             try:
