@@ -77,8 +77,10 @@ class Gateway:
             )
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._serve(parts, listener, token, stopping), name="http")
-                end = parts.journal.end
-                if await parts.river.recover(lambda position: progress(position, end), stopping):
+                end, known = parts.journal.end, len(parts.journal.damaged)
+                recovered = await parts.river.recover(lambda position: progress(position, end), stopping)
+                assembly.say_damage(parts.journal, known)
+                if recovered:
                     await self._flow(parts, session, stopping)
                 stopping.set()
         if self._refused is not None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING
 
-from gateway import durable
+from gateway import damage, durable
 from gateway.errors import StateError
 from gateway.quarantine.reader import EVICTED, FORMAT, QuarantineReader, digest
+from gateway.quarantine.rescue import rescue
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -37,6 +38,8 @@ class QuarantineFile:
     """
 
     def __init__(self, path: Path, per_device: int, total: int, total_bytes: int) -> None:
+        self.aside = damage.mended(path, FORMAT, rescue=rescue)
+        """The damaged file that stood here before, where there was one."""
         self._connection = durable.open_or_create(path, FORMAT, StateError)
         self.reader = QuarantineReader(self._connection)
         self._per_device = per_device
@@ -71,6 +74,15 @@ class QuarantineFile:
         except BaseException:
             self._load()  # the transaction is undone, so what was counted is too
             raise
+
+    def require(self, ever: int) -> int:
+        """Count as evicted what is missing of so many rows, held or evicted; return how many those are."""
+        missing = max(0, ever - self.rows - self.evicted)
+        if missing:
+            with durable.transaction(self._connection):
+                self._save({EVICTED: self.evicted + missing})
+            self.evicted += missing
+        return missing
 
     def _insert_all(
         self, rows: Sequence[Refused], sink: str, arriving: Counter[Group], crowded: Mapping[Group, Key]

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from gateway.damage import Aside
     from gateway.model import Refused
     from gateway.quarantine.reader import QuarantineRow
 
@@ -42,8 +43,9 @@ class QuarantineStore:
     ) -> QuarantineStore:
         """Open a quarantine's file, made where it does not exist.
 
-        `per_device` bounds the rows of one device and reason, `total` and `total_bytes` all of them.
-        Raises StateError: damaged, of another version, not accessible.
+        `per_device` bounds the rows of one device and reason, `total` and `total_bytes` all of them. A
+        damaged file is set aside (`aside`), and the rows of it that are sound stay. Raises StateError: of
+        another version, not accessible.
         """
         worker = durable.Worker("quarantine")
         with durable.translated(StateError, f"the quarantine {path} cannot be opened"):
@@ -92,6 +94,16 @@ class QuarantineStore:
     async def counts(self) -> dict[str, int]:
         """See `QuarantineReader.counts`."""
         return await self._worker.run(self._file.reader.counts)
+
+    async def require(self, ever: int) -> int:
+        """Say that so many rows were put, ever; those that are missing are counted as evicted, and returned."""
+        with durable.translated(StateError, "the quarantine cannot be written"):
+            return await self._worker.run(self._file.require, ever)
+
+    @property
+    def aside(self) -> Aside | None:
+        """The damaged file that was set aside as this one was opened; None where it was sound."""
+        return self._file.aside
 
     @property
     def rows(self) -> int:

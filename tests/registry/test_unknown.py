@@ -55,6 +55,17 @@ def test_the_list_survives_a_restart(tmp_path: Path) -> None:
         assert [stranger.device for stranger in strangers.list()] == ["x"]
 
 
+def test_a_damaged_list_begins_anew(tmp_path: Path) -> None:
+    """It is kept beside, and said; the gateway starts."""
+    (tmp_path / "unknown.db").write_bytes(b"no database" * 1000)
+    with store(tmp_path) as strangers:
+        hear(strangers, "x", 1)
+        strangers.flush()
+        assert len(strangers.list()) == 1
+        assert strangers.aside is not None
+    assert (tmp_path / "unknown.db.damaged-1").exists()
+
+
 def test_samples_are_bounded(tmp_path: Path) -> None:
     """A stranger cannot fill the disk."""
     with store(tmp_path) as strangers:
