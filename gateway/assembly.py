@@ -94,7 +94,9 @@ async def open_parts(
         saved = await asyncio.to_thread(saving.restore, state)
     _require_profiles(settings, saved)
     journal = await _journal(settings, saved, closing)
-    strangers = UnknownDevices(folder / "unknown.db", max_devices=max(settings.devices.max_unknown, 1))
+    strangers = UnknownDevices(
+        folder / "unknown.db", max_devices=max(settings.devices.max_unknown, 1), mend=True
+    )
     closing.later(lambda: asyncio.to_thread(strangers.close))
     _say(strangers.aside)
     fleet = FleetRoll(started_ns=clock.now_ns())

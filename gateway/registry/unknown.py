@@ -73,10 +73,11 @@ class UnknownDevices:
     `figures` and `close` block, and raise StateError where the file cannot be written or read.
     """
 
-    def __init__(self, path: Path, *, max_devices: int = 1_000) -> None:
-        """Open the file, or make it; a damaged one is set aside (`aside`), and the list begins anew.
+    def __init__(self, path: Path, *, max_devices: int = 1_000, mend: bool = False) -> None:
+        """Open the file, or make it. Raises StateError.
 
-        Raises StateError.
+        `mend`: a damaged one is set aside (`aside`), and the list begins anew. For the gateway alone:
+        whoever else looks at the file must not move it.
         """
         self._max = max_devices
         self._path = path
@@ -84,9 +85,9 @@ class UnknownDevices:
         self._disk = threading.Lock()
         self._heard: dict[tuple[str, str], UnknownDevice] = {}
         self._overflow = 0
-        self.aside: Aside | None = None
+        self.aside: Aside | None
         with self._translated():
-            self.aside = damage.mended(path, _FORMAT, judge=_judge)
+            self.aside = damage.mended(path, _FORMAT, judge=_judge) if mend else None
             self._connection = _open(path)
 
     def unknown(self, site: str, device: str, topic: str, payload: bytes, at_ns: int) -> None:
