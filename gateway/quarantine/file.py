@@ -108,8 +108,10 @@ class QuarantineFile:
 
     def _insert(self, row: Refused, group: Group, sink: str) -> bool:
         """Insert a row where it is not there yet; tell whether."""
+        about = (row.received_ns, row.site, row.device, row.profile, row.topic, row.reason.value, row.detail)
+        check = digest(row.position, row.index, *about, row.payload)
         values = (
-            *(sink, row.position, row.index, row.reason.value, digest(row.payload), row.received_ns),
+            *(sink, row.position, row.index, row.reason.value, check, row.received_ns),
             *(row.site, row.device, row.profile, row.topic, row.detail, len(row.payload), row.payload),
         )
         inserted = self._connection.execute(_PUT, values).rowcount > 0

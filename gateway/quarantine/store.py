@@ -1,8 +1,8 @@
 """Where refused uplinks and points wait, whole, for a person or a replay. Bounded: the oldest give way.
 
 A row's key is an uplink's journal position and its index there, or a refused point's sink, outbox
-entry and index there; with the reason, and a digest of the payload (entries' numbers are given again
-after a crash). Putting a row again changes nothing, so a replay adds nothing twice: neither to the
+entry and index there; with the reason, and a digest of the whole (entries' numbers are given again
+after a crash), which is its checksum, too. Putting a row again changes nothing, so a replay adds nothing twice: neither to the
 rows nor to what is counted as evicted.
 
 Delivery guarantees: `put` returns once its rows are synced. A device (and a reason) holds so many

@@ -203,11 +203,18 @@ async def test_what_cannot_be_read_is_said(tmp_path: Path) -> None:
     await store.close()
 
 
-async def test_an_altered_payload_is_marked(store: QuarantineStore, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "altered",
+    [
+        *("payload = x'00'", "topic = x'00'", "device = 'bin-7'", "reason = 'too old'", "detail = ''"),
+        *("received_ns = 7", "profile = 'p'", "payload = 'text'"),
+    ],
+)
+async def test_an_altered_row_is_marked(store: QuarantineStore, tmp_path: Path, altered: str) -> None:
     """It is shown, so that a person can see it, and never passed for what was received."""
     await store.put([refused(1, payload=b"{1"), refused(2)])
     with closing(sqlite3.connect(tmp_path / "quarantine.db")) as connection, connection:
-        connection.execute("UPDATE refused SET payload = x'00' WHERE position = 1")
+        connection.execute(f"UPDATE refused SET {altered} WHERE position = 1")  # noqa: S608 - ours
     assert [(row.position, row.damaged) for row in await store.list()] == [(2, False), (1, True)]
 
 
