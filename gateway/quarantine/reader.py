@@ -18,7 +18,8 @@ FORMAT = durable.Format(
     application_id=0x45435155,  # "ECQU"
     version=1,
     page_bytes=8192,
-    # The digest is over the whole row. The payload comes last: a search by the other columns then reads no overflow page.
+    # The digest is over the whole row. The payload comes last: a search by the other columns then reads no
+    # overflow page.
     schema="CREATE TABLE refused (id INTEGER PRIMARY KEY, sink TEXT NOT NULL, position INTEGER NOT NULL,"
     " idx INTEGER NOT NULL, reason TEXT NOT NULL, digest INTEGER NOT NULL, received_ns INTEGER NOT NULL,"
     " site TEXT NOT NULL, device TEXT NOT NULL, profile TEXT NOT NULL, topic BLOB NOT NULL,"

@@ -97,15 +97,12 @@ def living(
     specs = fleet(folder / "devices.csv", devices + idle, seed=seed)
     busy = {spec.id for spec in Fleet.of(devices).specs(seed)}
     scale = scale_from(begins, speed=speed)
-    with (
-        gateway(
-            folder, through or broker, *sinks, scale=scale, more={**MORE, **(more or {})}, start=False
-        ) as running,
-        city(folder, broker, scale=scale, devices=devices, faults=faults, seed=seed) as people,
-    ):
+    settings = {**MORE, **(more or {})}
+    with gateway(folder, through or broker, *sinks, scale=scale, more=settings, start=False) as running:
         running.environment.update(environment or {})
-        running.start()
-        yield Life(running, people, scale, specs, [spec for spec in specs if spec.id not in busy])
+        running.start()  # before the city: what is published before the first subscription is nobody's
+        with city(folder, broker, scale=scale, devices=devices, faults=faults, seed=seed) as people:
+            yield Life(running, people, scale, specs, [spec for spec in specs if spec.id not in busy])
 
 
 def rest(seconds: float) -> None:
