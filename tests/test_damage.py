@@ -23,7 +23,9 @@ def made(path: Path, rows: int = ROWS) -> None:
     """Make a file with rows of a thousand bytes: three or four a page."""
     with closing(durable.open_or_create(path, FORMAT, StateError)) as connection:
         with durable.transaction(connection):
-            connection.executemany("INSERT INTO t VALUES (?, ?)", [(n, b"%d" % n * 300) for n in range(1, rows + 1)])
+            connection.executemany(
+                "INSERT INTO t VALUES (?, ?)", [(n, b"%d" % n * 300) for n in range(1, rows + 1)]
+            )
 
 
 def keys(path: Path) -> list[int]:

@@ -110,7 +110,11 @@ def _probe(connection: sqlite3.Connection, position: int, stop: int) -> Damage |
     if found != position:
         # A row whose checksum fails does not even tell its position: step by one.
         return Damage(position, found - 1 if record is not None else position, "missing")
-    return record if record is not None else Damage(position, position, "checksum does not match", _positive(count))
+    return (
+        record
+        if record is not None
+        else Damage(position, position, "checksum does not match", _positive(count))
+    )
 
 
 def _claimed(connection: sqlite3.Connection, position: int) -> int:

@@ -176,8 +176,9 @@ def forgetting(folder: Path, rng: random.Random, *, kills: int, persistence: boo
                 broker.start()
                 began = time.monotonic()
                 life.running.wait(
-                    lambda now, before=before: now["connection"]["connects"] > before
-                    and now["connection"]["state"] == "connected",
+                    lambda now, before=before: (
+                        now["connection"]["connects"] > before and now["connection"]["state"] == "connected"
+                    ),
                     "connected again",
                     within_s=60,
                 )

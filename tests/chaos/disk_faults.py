@@ -89,7 +89,9 @@ def failing(folder: Path, rng: random.Random, acts: Sequence[tuple[str, str]]) -
             rest(rng.uniform(0.0, 1.0))
             what, error = WAYS[way]
             disk.fail("sync" if what == "sync" else "write", KINDS[kind], error)
-            recoveries.append(_ends_and_comes_back(life, f"{kind} {way}", disk.mend, again=rng.random() < 0.3))
+            recoveries.append(
+                _ends_and_comes_back(life, f"{kind} {way}", disk.mend, again=rng.random() < 0.3)
+            )
         return _nothing_lost(life, proxy, faults=len(acts), recoveries=recoveries)
 
 
@@ -221,9 +223,7 @@ def rotten_outbox(folder: Path, rng: random.Random, *, times: int) -> Outcome:
 
 def _without_drops(status: Mapping[str, Any]) -> dict[str, Any]:
     """Return a status as if what was dropped had not been made."""
-    sinks = {
-        name: book | {"made": book["made"] - book["dropped"]} for name, book in status["sinks"].items()
-    }
+    sinks = {name: book | {"made": book["made"] - book["dropped"]} for name, book in status["sinks"].items()}
     return {**status, "sinks": sinks}
 
 

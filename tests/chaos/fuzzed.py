@@ -30,7 +30,19 @@ TOGETHER = 50
 SEEDS = 2_000
 TOKENS = (
     *(b"null", b"true", b"1e999", b"-0.0", b"NaN", b"Infinity", b"9223372036854775808", b"1e-400", b'""'),
-    *(b"[]", b"{}", b"[[[[[[[[[[", b'{"a":', b"\\ud800", b'"\\u0000"', b"\xff\xfe", b"\x00", b",", b":", b'"'),
+    *(
+        b"[]",
+        b"{}",
+        b"[[[[[[[[[[",
+        b'{"a":',
+        b"\\ud800",
+        b'"\\u0000"',
+        b"\xff\xfe",
+        b"\x00",
+        b",",
+        b":",
+        b'"',
+    ),
 )
 
 
@@ -104,7 +116,13 @@ def _token(rng: random.Random, hurt: bytearray, other: bytes) -> None:
     hurt[at : end if rng.random() < 0.8 else at] = rng.choice(TOKENS)
 
 
-MUTATIONS: tuple[Callable[[random.Random, bytearray, bytes], None], ...] = (_flip, _cut, _splice, _repeat, _token)
+MUTATIONS: tuple[Callable[[random.Random, bytearray, bytes], None], ...] = (
+    _flip,
+    _cut,
+    _splice,
+    _repeat,
+    _token,
+)
 
 
 def _many(folder: Path, rng: random.Random) -> Outcome:

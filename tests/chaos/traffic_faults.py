@@ -99,9 +99,7 @@ def _rebooted(spec: Spec, now_ns: int, rng: random.Random) -> list[Entry]:
 
 def _late(spec: Spec, now_ns: int, rng: random.Random) -> list[Entry]:
     """Return readings of a bin that come after its lateness, of 72 h, and before they are too old."""
-    return [
-        bin_says(spec, now_ns - 4 * DAY - n * HOUR - rng.randint(0, 50) * MINUTE, n) for n in range(100)
-    ]
+    return [bin_says(spec, now_ns - 4 * DAY - n * HOUR - rng.randint(0, 50) * MINUTE, n) for n in range(100)]
 
 
 def _without(had: stored.Tables, late: list[Entry]) -> stored.Tables:
@@ -127,7 +125,9 @@ def flood(folder: Path, rng: random.Random, *, uplinks: int) -> Outcome:
             with _Memory(life) as memory:
                 for first in range(0, len(sent), PUBLISHED_TOGETHER):
                     send(broker, sent[first : first + PUBLISHED_TOGETHER])
-                life.running.drained(uplinks=len(sent), within_s=180)
+                life.running.wait(
+                    lambda now: now["uplinks"]["decoded"] >= len(sent), "all decoded", within_s=180
+                )
             memory.check()
             ledger, status = life.calm()
             assert life.running.stop() == 0, life.running.log[-3000:]
@@ -148,7 +148,9 @@ def strangers(folder: Path, rng: random.Random, *, topics: int) -> Outcome:
             with _Memory(life) as memory:
                 for first in range(0, topics, PUBLISHED_TOGETHER):
                     _publish(broker, range(first, min(first + PUBLISHED_TOGETHER, topics)), salt)
-                life.running.drained(uplinks=topics, within_s=300)
+                life.running.wait(
+                    lambda now: now["uplinks"]["quarantined"] == topics, "all refused", within_s=300
+                )
             memory.check()
             ledger, status = life.calm()
             assert life.running.stop() == 0, life.running.log[-3000:]

@@ -118,7 +118,9 @@ class Storage:
     async def records(self, after: int) -> list[tuple[int, bytes]]:
         """Return what the journal holds behind a place."""
         async with aclosing(self.journal.read(after)) as found:
-            return [(position, record.frames) async for position, record in found if isinstance(record, Frames)]
+            return [
+                (position, record.frames) async for position, record in found if isinstance(record, Frames)
+            ]
 
     async def treat(self, records: Sequence[tuple[int, bytes]]) -> None:
         """Make of each record what it must become."""
@@ -300,7 +302,8 @@ class River(RuleBasedStateMachine):
     def _treat(self, most: int) -> None:
         through = min(self.model.treated + most, self.model.end)
         records = [
-            (position, self.model.journal[position]) for position in range(self.model.treated + 1, through + 1)
+            (position, self.model.journal[position])
+            for position in range(self.model.treated + 1, through + 1)
         ]
         self.run(self.storage.treat(records))
         self.model.treated = through
@@ -313,7 +316,9 @@ class River(RuleBasedStateMachine):
         assert not any(row.damaged for row in rows)
         assert len(found) == len(rows) == self.storage.quarantine.rows
         assert len(rows) + self.storage.quarantine.evicted == len(put)
-        kept = [position for device in (0, 1) for position in [p for p in put if p % 2 == device][-PER_DEVICE:]]
+        kept = [
+            position for device in (0, 1) for position in [p for p in put if p % 2 == device][-PER_DEVICE:]
+        ]
         assert found == {position: self.model.journal[position] for position in kept}
 
 
