@@ -181,7 +181,7 @@ class QuarantineOutlet:
         """There is always room."""
 
     async def settle(self) -> dict[str, Any]:
-        """How many rows there were, ever; they are durable already, and keyed by their place in the journal."""
+        """How many rows there were, ever: durable already, and keyed by their place in the journal."""
         return {"ever": self._store.rows + self._store.evicted}
 
     async def recover(self, mark: dict[str, Any]) -> None:

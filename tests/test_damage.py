@@ -21,11 +21,12 @@ PAGE = 4096
 
 def made(path: Path, rows: int = ROWS) -> None:
     """Make a file with rows of a thousand bytes: three or four a page."""
-    with closing(durable.open_or_create(path, FORMAT, StateError)) as connection:
-        with durable.transaction(connection):
-            connection.executemany(
-                "INSERT INTO t VALUES (?, ?)", [(n, b"%d" % n * 300) for n in range(1, rows + 1)]
-            )
+    content = [(n, b"%d" % n * 300) for n in range(1, rows + 1)]
+    with (
+        closing(durable.open_or_create(path, FORMAT, StateError)) as connection,
+        durable.transaction(connection),
+    ):
+        connection.executemany("INSERT INTO t VALUES (?, ?)", content)
 
 
 def keys(path: Path) -> list[int]:

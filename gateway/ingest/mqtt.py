@@ -200,7 +200,7 @@ class MqttSource:
             return 0.0
         why = Why.REFUSED if end.why is Why.OTHER_LEVEL else end.why
         if why is Why.UNREACHABLE:
-            self._guard.unreachable()
+            self._guard.explained()
         elif why is Why.CLOSED and self._opened_ns and self._guard.closed(now):
             why = Why.TAKEN_OVER
         self.status.protocol_errors += why is Why.BROKEN
@@ -272,6 +272,7 @@ class MqttSource:
             self._known.clear()
             if expected:
                 status.session_lost += 1
+                self._guard.explained()  # the broker began anew; two gateways keep the session between them
                 status.gap_possible_ns = self._clock.now_ns()
                 self._log.warning("gap possible: the broker no longer had our session")
         self._say(SessionState.CONNECTED, "")

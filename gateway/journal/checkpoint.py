@@ -87,8 +87,8 @@ class Checkpoint:
         """Open the state, or the newest sound copy of it, or a new one; `opened` says which.
 
         Reads the whole file once, to see that it is sound. Files that are not are set aside, under names
-        that nobody opens, once a sound one was found. Raises StateError: not accessible, of another version, or nothing is sound
-        though something was there (then nothing is begun anew in silence).
+        that nobody opens, once a sound one was found. Raises StateError: not accessible, of another version,
+        or nothing is sound though something was there (then nothing is begun anew in silence).
         """
         with durable.translated(StateError, f"the state in {folder} cannot be opened"):
             folder.mkdir(parents=True, exist_ok=True)

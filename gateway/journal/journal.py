@@ -156,7 +156,7 @@ class Journal:
         return sum(damage.uplinks for damage in self.damaged if after < damage.last <= through)
 
     def file_of(self, position: int) -> str:
-        """Return the name of the segment that holds a position, or held it; empty where none does any more."""
+        """Return the name of the segment that holds a position, or held it; empty where none is left."""
         names = [segment.path.name for segment in self._segments.files if segment.first <= position]
         return names[-1] if names else ""
 

@@ -158,7 +158,7 @@ def _digest(*parts: bytes) -> int:
     return int.from_bytes(seen.digest(), "little", signed=True)
 
 
-def is_sound(*row: Any) -> bool:
+def is_sound(*row: Any) -> bool:  # noqa: ANN401 - SQLite holds whatever a damaged file says
     """Tell whether a row is what was put: the arguments of `digest`, then the digest that stands in it."""
     *told, known = row
     types = (int, int, int, str, str, str, bytes, str, str, bytes)

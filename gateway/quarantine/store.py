@@ -2,8 +2,8 @@
 
 A row's key is an uplink's journal position and its index there, or a refused point's sink, outbox
 entry and index there; with the reason, and a digest of the whole (entries' numbers are given again
-after a crash), which is its checksum, too. Putting a row again changes nothing, so a replay adds nothing twice: neither to the
-rows nor to what is counted as evicted.
+after a crash), which is its checksum, too. Putting a row again changes nothing, so a replay adds
+nothing twice: neither to the rows nor to what is counted as evicted.
 
 Delivery guarantees: `put` returns once its rows are synced. A device (and a reason) holds so many
 rows; over that its oldest go, before others' do; then the oldest in all, by rows and by bytes.
@@ -96,7 +96,7 @@ class QuarantineStore:
         return await self._worker.run(self._file.reader.counts)
 
     async def require(self, ever: int) -> int:
-        """Say that so many rows were put, ever; those that are missing are counted as evicted, and returned."""
+        """Say that so many rows were put, ever; how many are missing, which count as evicted, is returned."""
         with durable.translated(StateError, "the quarantine cannot be written"):
             return await self._worker.run(self._file.require, ever)
 

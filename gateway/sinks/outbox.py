@@ -87,7 +87,7 @@ class Outbox:
         """Open a log's file, made where it does not exist. `max_bytes` bounds what waits for one sink.
 
         `memory_bytes` bounds what waiting entries cost in memory, beside those that a sink has in hand and
-        those that one `append` brings. A damaged file is set aside (`aside`), and what is sound of it goes on.
+        those that one `append` brings. A damaged file is set aside (`aside`), what is sound of it goes on.
         Raises StateError: of another version, not accessible.
         """
         worker = durable.Worker("outbox")

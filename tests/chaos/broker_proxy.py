@@ -51,7 +51,7 @@ class _Path:
 
 
 class BrokerProxy:
-    """Listens in a broker's place. What it does to new connections and to those that stand is set from outside."""
+    """Listens in a broker's place. What it does to connections, new ones or not, is set from outside."""
 
     def __init__(self, broker: Broker) -> None:
         self.port = free_port()

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 YEAR = 365 * DAY
 OFF = (-50 * YEAR, -20 * YEAR, -2 * YEAR, -31 * DAY, 3 * DAY, 30 * DAY, YEAR, 50 * YEAR, 200 * YEAR)
-"""By how much a clock is off: beyond `max_age` and `max_ahead`, the gateway's bounds, whatever the way takes."""
+"""By how much a clock is off: beyond the bounds `max_age` and `max_ahead`, however long the way takes."""
 BY_RESET = ("2000-01-01T00:00:00+00:00", "1980-01-06T00:00:00+00:00")
 """Where clocks begin again that have lost their battery, or their satellites."""
 

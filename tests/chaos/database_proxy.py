@@ -1,10 +1,11 @@
-"""A proxy in front of a real InfluxDB that fails as told: at its HTTP, and as a listener that is not there."""
+"""A proxy in front of a real InfluxDB that fails as told: in HTTP, or as a listener that is not there."""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import socket
+import sys
 import threading
 from dataclasses import dataclass
 from enum import Enum
@@ -59,6 +60,15 @@ class Point:
         return cls(line.split(b" ", 1)[0], line.rsplit(b" ", 1)[1])
 
 
+class _Server(ThreadingHTTPServer):
+    """Connections that break are what it is for."""
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Say nothing of a client that has gone."""
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handle_error(request, client_address)
+
+
 class DatabaseProxy:
     """Forwards to a database; `todo` is what becomes of the next writes, one after the other.
 
@@ -97,12 +107,12 @@ class DatabaseProxy:
                     super().finish()
                 proxy._connections.discard(self.request)
 
-            def do_POST(self) -> None:
+            def do_POST(self) -> None:  # noqa: N802 - the base class names it so
                 body = self.body()
                 with contextlib.suppress(OSError):  # nobody waits any more
                     proxy._answer(self, body)
 
-        self._httpd = ThreadingHTTPServer(("127.0.0.1", self.port), Proxied)
+        self._httpd = _Server(("127.0.0.1", self.port), Proxied)
         self._httpd.daemon_threads = True
         self._thread = threading.Thread(
             target=self._httpd.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True

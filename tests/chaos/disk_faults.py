@@ -1,8 +1,8 @@
 """Everything that a disk can do to a gateway: full, read-only, without syncs, torn, rotten.
 
-A disk is full on a small tmpfs where mounting is permitted, and for one file at a time through a preloaded shim,
-which also lets syncs fail and makes a file read-only under a running gateway. Whatever fails ends the process
-with code 5; nothing is tried again as if it had worked, so nothing that was acknowledged is missing later.
+A disk is full on a small tmpfs where mounting is permitted, and for one file at a time through a preloaded
+shim, which also lets syncs fail and makes a file read-only under a running gateway. Whatever fails ends the
+process with code 5; nothing is tried again as if it had worked, so nothing that was acknowledged is missing.
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ def small(folder: Path, rng: random.Random, *, times: int) -> Outcome:
 
 
 def _ends_and_comes_back(life: Life, what: str, mend: Callable[[], None], *, again: bool) -> float:
-    """See the gateway end and say why, perhaps twice; mend what failed; return how long its start then takes."""
+    """See the gateway end and say why, perhaps twice; mend what failed; return how long its start takes."""
     running = life.running
     for number in range(1 + again):
         said = len(running.log)
@@ -194,7 +194,7 @@ def _copies(state: Path) -> list[Path]:
 
 
 def rotten_outbox(folder: Path, rng: random.Random, *, times: int) -> Outcome:
-    """Flip bits of an outbox in which points wait: those that cannot be read count as dropped, no others are."""
+    """Flip bits of an outbox in which points wait: those that cannot be read count as dropped."""
     recoveries: list[float] = []
     with _stage(folder) as (life, proxy):
         for _ in range(times):
@@ -252,7 +252,7 @@ def rotten_quarantine(folder: Path, rng: random.Random, *, times: int) -> Outcom
 
 
 def rotten_journal(folder: Path, rng: random.Random, *, times: int) -> Outcome:
-    """Flip bits of a journal that is not treated yet: the records that are hit are set aside and said, no others.
+    """Flip bits of a journal that is not treated yet: the records that are hit are set aside, and said.
 
     Its uplinks had been acknowledged and are lost: there is no other copy. They are counted apart.
     """
@@ -302,7 +302,7 @@ VERSION = slice(60, 64)
 
 
 def _flipped(path: Path, rng: random.Random, *, where: bytes = b"") -> None:
-    """Flip bits of a file, but for its version: a file that another version wrote is refused, with a sentence."""
+    """Flip bits of a file, but for its version: what another version wrote is refused, with a sentence."""
     version = path.read_bytes()[VERSION]
     told = flip(path, rng, where=where)
     content = bytearray(path.read_bytes())

@@ -85,7 +85,7 @@ def _mount(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def flip(path: Path, rng: random.Random, *, where: bytes = b"") -> str:
-    """Alter up to 16 bytes of a file, at any place, or within some thousand bytes behind `where`; say where."""
+    """Alter up to 16 bytes of a file, at any place, or in some hundred bytes around `where`; say where."""
     content = bytearray(path.read_bytes())
     begins, ends = 0, len(content)
     if where:

@@ -1,4 +1,4 @@
-"""A city that lives on while something is hurt, then calms down; and what is left, held against its ledger."""
+"""A city that lives on while something is hurt, then calms down; what is left is held against its ledger."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from firmware_sim.model import HOUR
 from tests.integration import stored
 from tests.integration.city import city, fleet, scale_from
 from tests.integration.gateway_process import gateway
-from tests.integration.oracle import Truth
 from tests.integration.quarantined import quarantined
 from tests.integration.recount import recount
 
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
     from tests.brokers import Broker
     from tests.integration.city import City
     from tests.integration.gateway_process import GatewayProcess
-    from tests.integration.oracle import Key, Tables
+    from tests.integration.oracle import Key, Tables, Truth
     from tests.integration.recount import Recount
 
 BEGINS = "2026-06-15T06:00:00+00:00"
@@ -91,8 +90,8 @@ def living(
 ) -> Iterator[Life]:
     """Let a city of so many devices publish into a gateway.
 
-    `idle`: devices more that are registered and say nothing; `through`: what the gateway takes for the broker;
-    `environment`: what it is given beside the test's own.
+    `idle`: devices more that are registered and say nothing; `through`: what the gateway takes for the
+    broker; `environment`: what it is given beside the test's own.
     """
     specs = fleet(folder / "devices.csv", devices + idle, seed=seed)
     busy = {spec.id for spec in Fleet.of(devices).specs(seed)}

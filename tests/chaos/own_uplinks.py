@@ -1,4 +1,4 @@
-"""Uplinks that a scenario makes up itself, for devices that the city leaves alone, as entries of the ledger."""
+"""Uplinks that a scenario makes up itself, for devices that the city leaves alone, as a ledger has them."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from tests.integration.oracle import Key
 
 TIMEOUT_S = 2
-"""The sink's own (`timeout`), 30 s unless set: a slow answer comes before it, one that is too slow after it."""
+"""The sink's own (`timeout`), 30 s unless set: a slow answer comes before it, a too slow one after it."""
 DOWN = "down"
 CREDENTIALS = "401"
 """After it the gateway asks again in a minute: only a person can mend that."""

@@ -1,7 +1,7 @@
 """Journal, outbox, checkpoint and quarantine together, as a river uses them, against a model in plain Python.
 
-The files are real. They are closed and opened, and copied as a kill leaves them, at any point between two calls;
-then the outbox goes back to the checkpoint, and what follows is made again from the journal.
+The files are real. They are closed and opened, and copied as a kill leaves them, at any point between two
+calls; then the outbox goes back to the checkpoint, and what follows is made again from the journal.
 """
 
 from __future__ import annotations
@@ -170,10 +170,12 @@ class River(RuleBasedStateMachine):
         self.storage = Storage(self.place / "0")
 
     def run(self, work: Coroutine[Any, Any, Any]) -> Any:
+        """Await something to its end."""
         return self.loop.run_until_complete(work)
 
     @initialize()
     def begin(self) -> None:
+        """Open four new files."""
         self.run(self.storage.open())
 
     @rule(sizes=st.lists(st.integers(0, 900), min_size=1, max_size=6))
@@ -193,7 +195,7 @@ class River(RuleBasedStateMachine):
 
     @rule(name=st.sampled_from(sorted(SINKS)), most=st.integers(1, 5))
     def send(self, name: str, most: int) -> None:
-        """Let a sink take some entries, and answer for them: whole, and none before those that come before it.
+        """Let a sink take some entries, and answer for them: whole, and none before an earlier one.
 
         What was made again is given again.
         """

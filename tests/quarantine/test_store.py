@@ -271,7 +271,7 @@ async def test_a_crash_and_its_replay_change_nothing(
 
 
 async def test_a_damaged_file_is_set_aside_and_its_sound_rows_stay(tmp_path: Path) -> None:
-    """The gateway starts; what is missing is counted as evicted, once the checkpoint has told how many there were."""
+    """The gateway starts; what is missing counts as evicted, once it is told how many there were."""
     path = tmp_path / "quarantine.db"
     store = await QuarantineStore.open(path, per_device=1000, total=1000)
     rows = [refused(n, payload=b"%d" % n * 1000) for n in range(1, 101)]

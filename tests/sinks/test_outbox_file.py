@@ -63,7 +63,7 @@ async def test_another_version_is_refused(tmp_path: Path) -> None:
     with pytest.raises(StateError, match="format version 9") as refused:
         await Outbox.open(path, max_bytes=1)
     assert refused.value.hint
-    assert [found.name for found in tmp_path.iterdir()] == ["outbox.db"]
+    assert not list(tmp_path.glob("*.damaged-*"))  # noqa: ASYNC240 - of a test
 
 
 async def test_a_cancelled_settle_is_finished_all_the_same(tmp_path: Path) -> None:
@@ -273,7 +273,7 @@ async def drained(path: Path) -> None:
 
 
 async def checkpointed(path: Path, *, entries: int) -> Settled:
-    """Leave a file with entries of which one sink has none and another half, and a checkpoint that holds all."""
+    """Leave a file with entries of which one sink has none and another half; and a checkpoint of all."""
     outbox = await Outbox.open(path, max_bytes=MANY)
     for sink in ("dead", "half"):
         await outbox.register(sink, "hold")
