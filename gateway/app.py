@@ -88,7 +88,10 @@ class Gateway:
             )
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._serve(parts, listener, key, stopping), name="http")
-                if await parts.river.recover(self._progress(parts, progress), stopping):
+                known = len(parts.journal.damaged)
+                recovered = await parts.river.recover(self._progress(parts, progress), stopping)
+                assembly.say_damage(parts.journal, known)
+                if recovered:
                     await self._flow(parts, begun, key, stopping)
                 stopping.set()
         if self._refused is not None:

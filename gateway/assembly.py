@@ -31,11 +31,13 @@ from gateway.survey import Survey
 from gateway.treatment import Treatment
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from gateway.closing import Closing
     from gateway.config import Settings
+    from gateway.damage import Aside
     from gateway.model import Refused
+    from gateway.outlets import LogOutlet
     from gateway.ports import Clock, Sink
     from gateway.saving import Saved
     from gateway.sinks.writer import Writer
@@ -92,8 +94,11 @@ async def open_parts(
         saved = await asyncio.to_thread(saving.restore, state)
     _require_profiles(settings, saved)
     journal = await _journal(settings, saved, closing)
-    strangers = UnknownDevices(folder / "unknown.db", max_devices=max(settings.devices.max_unknown, 1))
+    strangers = UnknownDevices(
+        folder / "unknown.db", max_devices=max(settings.devices.max_unknown, 1), mend=True
+    )
     closing.later(lambda: asyncio.to_thread(strangers.close))
+    _say(strangers.aside)
     fleet = FleetRoll(started_ns=clock.now_ns())
     meters = LatencyMeters(tuple(sink.name for sink in settings.sinks))
     treatment = Treatment(
@@ -106,6 +111,8 @@ async def open_parts(
         accepted=saved.accepted,
     )
     logs = await open_logs(settings, closing)
+    for one in logs:
+        _say(one.outbox.aside)
     quarantine = await _quarantine(settings, closing)
     refused = QuarantineOutlet(quarantine, clock)
     writers = build_writers(
@@ -137,9 +144,18 @@ async def open_parts(
         writers=writers,
         fleet=fleet,
         meters=meters,
+        aside=_aside(state, logs, quarantine, strangers),
     )
     keep = _keeper(treatment, refused)
     return Parts(state, journal, treatment, sinks, writers, strangers, river, survey, keep)
+
+
+def _aside(
+    state: Checkpoint, logs: Sequence[LogOutlet], quarantine: QuarantineStore, strangers: UnknownDevices
+) -> tuple[Aside, ...]:
+    """Return the files that were found damaged as they were opened."""
+    others = (*(one.outbox.aside for one in logs), quarantine.aside, strangers.aside)
+    return (*state.opened.aside, *(aside for aside in others if aside is not None))
 
 
 def _keeper(treatment: Treatment, quarantine: QuarantineOutlet) -> Callable[[Refused], Awaitable[None]]:
@@ -160,9 +176,15 @@ def _sinks(settings: Settings, clock: Clock, closing: Closing) -> dict[str, Sink
 async def _state(settings: Settings, closing: Closing) -> Checkpoint:
     state = await asyncio.to_thread(Checkpoint.open_newest_sound, settings.state_dir)
     closing.later(lambda: asyncio.to_thread(state.close))
-    for name, problem in state.opened.refused:
-        log.error("a state file is damaged", file=name, problem=problem, used=state.opened.source)
+    for aside in state.opened.aside:
+        _say(aside, used=state.opened.source)
     return state
+
+
+def _say(aside: Aside | None, **more: str) -> None:
+    if aside is not None:
+        found = {"file": aside.name, "kept_as": aside.kept_as, "problem": aside.problem}
+        log.error("a damaged file is set aside", **found, **more)
 
 
 async def _journal(settings: Settings, saved: Saved, closing: Closing) -> Journal:
@@ -174,9 +196,21 @@ async def _journal(settings: Settings, saved: Saved, closing: Closing) -> Journa
         floor=saved.cut.position,
     )
     closing.later(journal.close)
-    for damage in journal.damaged:
-        log.error("the journal is damaged", first=damage.first, last=damage.last, problem=damage.why)
+    say_damage(journal)
     return journal
+
+
+def say_damage(journal: Journal, known: int = 0) -> None:
+    """Say what was found damaged in the journal, but for the first `known` places."""
+    for damage in journal.damaged[known:]:
+        log.error(
+            "the journal is damaged",
+            file=journal.file_of(damage.first),
+            first=damage.first,
+            last=damage.last,
+            uplinks=damage.uplinks,
+            problem=damage.why,
+        )
 
 
 async def _quarantine(settings: Settings, closing: Closing) -> QuarantineStore:
@@ -186,6 +220,7 @@ async def _quarantine(settings: Settings, closing: Closing) -> QuarantineStore:
         total=settings.quarantine.total,
     )
     closing.later(quarantine.close)
+    _say(quarantine.aside)
     return quarantine
 
 

@@ -34,10 +34,18 @@ T = TypeVar("T")
 CHECKPOINT_BYTES = 8 << 20
 """How much a WAL grows before it is copied into its file, which a commit waits for: about 10 ms."""
 
-DAMAGE_CODES = frozenset(
-    {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR, sqlite3.SQLITE_IOERR}
-)
+DAMAGE_CODES = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR})
 """Primary result codes that speak of the file's content (SQLITE_ERROR: its table is not there any more)."""
+UNREADABLE_CODES = frozenset(
+    {
+        sqlite3.SQLITE_IOERR_READ,
+        sqlite3.SQLITE_IOERR_SHORT_READ,
+        sqlite3.SQLITE_IOERR_CORRUPTFS,
+        sqlite3.SQLITE_IOERR_DATA,
+    }
+)
+"""Of the errors of input and output, those that do too. All others are the machine's: a full disk on which no
+shared memory finds room is no reason to call a sound file damaged, and to go on without it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,7 +246,7 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
 def is_damage(failure: sqlite3.Error) -> bool:
     """Tell whether an error speaks of the file's content, not of the machine (memory, rights)."""
     code = getattr(failure, "sqlite_errorcode", None)  # absent where Python raised it, on a broken text
-    return code is None or code & 0xFF in DAMAGE_CODES
+    return code is None or code & 0xFF in DAMAGE_CODES or code in UNREADABLE_CODES
 
 
 @contextlib.contextmanager

@@ -26,6 +26,7 @@ from gateway.version import installed_version
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from gateway.damage import Aside
     from gateway.errors import Problem
     from gateway.health.fleet import FleetRoll
     from gateway.health.meters import LatencyMeters
@@ -106,6 +107,7 @@ class Survey:
         writers: Mapping[str, Writer],
         fleet: FleetRoll,
         meters: LatencyMeters,
+        aside: Sequence[Aside] = (),
     ) -> None:
         self.changeable = Changeable(river_since_ns=clock.now_ns(), wanted_since_ns=clock.now_ns())
         self._clock = clock
@@ -118,6 +120,7 @@ class Survey:
         self._writers = writers
         self._fleet = fleet
         self._meters = meters
+        self._aside = tuple(aside)
         self._started_ns = clock.now_ns()
         self._samples: deque[tuple[int, int, int]] = deque(maxlen=RATE_SAMPLES)
 
@@ -214,7 +217,8 @@ class Survey:
                 f"; {len(problems) - 3} more" if len(problems) > 3 else ""
             )
             parts.append(Component(name, state, since_ns, last_error=told, detail=good))
-        return parts + [self._sink_part(name, writer) for name, writer in self._writers.items()]
+        log_of = {name: log for log in self._logs for name in log.sinks}
+        return parts + [self._sink_part(log_of[name], name) for name in self._writers]
 
     def _broker(self, now: int) -> Component:
         source = self.changeable.source
@@ -245,10 +249,11 @@ class Survey:
 
     def _state_part(self) -> Component:
         known = self.changeable
-        state = State.DEGRADED if known.copy_error else State.OK
+        told = "; ".join(filter(None, (known.copy_error, *map(str, self._aside))))
+        state = State.DEGRADED if told else State.OK
         detail = f"saved at position {self._river.saved_position}, copied {rfc3339(known.copied_ns)}"
         since_ns = known.copied_ns or self._started_ns
-        return Component("state", state, since_ns, last_error=known.copy_error, detail=detail)
+        return Component("state", state, since_ns, last_error=told, detail=detail)
 
     def _clock_part(self) -> Component:
         clock = self.clock_health()
@@ -269,10 +274,13 @@ class Survey:
             return Component("river", State.DEGRADED, now, last_error=told)
         return Component("river", known.river_state, known.river_since_ns, detail=known.river_detail)
 
-    def _sink_part(self, name: str, writer: Writer) -> Component:
-        status = writer.status
+    def _sink_part(self, log: LogOutlet, name: str) -> Component:
+        status = self._writers[name].status
         state = _WRITER_STATES[status.state]
         error = f"{status.last_error} {status.hint}".strip() if state is State.DOWN else ""
+        lost = sum(last + 1 - first for sink, first, last in log.outbox.damaged if sink == name)
+        if lost and state is State.OK:
+            state, error = State.DEGRADED, f"{lost} damaged entries of its outbox were passed over"
         return Component(f"sink {name}", state, status.since_ns, last_error=error, detail=status.state.value)
 
     def _sink_book(self, log: LogOutlet, name: str) -> SinkBook:

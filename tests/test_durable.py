@@ -208,6 +208,15 @@ def test_damage_is_told_from_trouble_with_the_machine(tmp_path: Path) -> None:
     with pytest.raises(sqlite3.DatabaseError) as damaged:
         durable.connect(tmp_path / "text.db").close()
     assert durable.is_damage(damaged.value)
+    for code, is_damage in (
+        (sqlite3.SQLITE_IOERR_READ, True),
+        (sqlite3.SQLITE_IOERR_SHMSIZE, False),  # a full disk
+        (sqlite3.SQLITE_IOERR_FSYNC, False),
+        (sqlite3.SQLITE_IOERR, False),
+    ):
+        failure = sqlite3.OperationalError("disk I/O error")
+        failure.sqlite_errorcode = code
+        assert durable.is_damage(failure) == is_damage
 
 
 async def test_a_worker_keeps_the_order_and_one_thread() -> None:

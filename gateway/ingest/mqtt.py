@@ -238,7 +238,7 @@ class MqttSource:
             return 0.0
         why = Why.REFUSED if end.why is Why.OTHER_LEVEL else end.why
         if why is Why.UNREACHABLE:
-            self._guard.unreachable()
+            self._guard.explained()
         elif why is Why.CLOSED and self._opened_ns and self._guard.closed(now):
             why = Why.TAKEN_OVER
         self.status.protocol_errors += why is Why.BROKEN
@@ -324,6 +324,7 @@ class MqttSource:
         """Say that the broker had nothing of our session any more; go on once that is in the journal."""
         status = self.status
         status.session_lost += 1
+        self._guard.explained()  # the broker began anew; two gateways keep the session between them
         status.gap_possible_ns = self._clock.now_ns()
         dropped = self._unreleased.begin_anew(status.connection)
         status.unreleased = 0

@@ -16,11 +16,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from zlib import crc32
 
-from gateway import durable
+from gateway import damage, durable
+from gateway.damage import Aside
 from gateway.errors import StateError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
     from gateway.model import Changes
@@ -55,10 +56,10 @@ _PUT_META = (
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """Which file the state comes from (its name; empty where all is new), and which ones were not sound."""
+    """Which file the state comes from (its name; empty where all is new), and which ones were set aside."""
 
     source: str
-    refused: tuple[tuple[str, str], ...] = ()
+    aside: tuple[Aside, ...] = ()
 
 
 class Checkpoint:
@@ -85,9 +86,9 @@ class Checkpoint:
     def open_newest_sound(cls, folder: Path) -> Checkpoint:
         """Open the state, or the newest sound copy of it, or a new one; `opened` says which.
 
-        Reads the whole file once, to see that it is sound. A file that is not is kept beside, as
-        `state.db.damaged`. Raises StateError: not accessible, of another version, or nothing is sound
-        though something was there (then nothing is begun anew in silence).
+        Reads the whole file once, to see that it is sound. Files that are not are set aside, under names
+        that nobody opens, once a sound one was found. Raises StateError: not accessible, of another version,
+        or nothing is sound though something was there (then nothing is begun anew in silence).
         """
         with durable.translated(StateError, f"the state in {folder} cannot be opened"):
             durable.make_folder(folder)
@@ -97,10 +98,10 @@ class Checkpoint:
             for path in candidates:
                 problem = soundness(path)
                 if not problem:
-                    _put_in_place(path, main)
+                    aside = _put_in_place(path, main, refused)
                     with contextlib.closing(durable.connect(main)) as connection:
                         durable.upgrade(connection, main, FORMAT, StateError)
-                    return cls(folder, Opened(path.name, tuple(refused)))
+                    return cls(folder, Opened(path.name, aside))
                 refused.append((path.name, problem))
             if refused:
                 raise StateError(
@@ -281,24 +282,27 @@ def _position_of(copy: Path) -> int:
     return int(copy.stem.removeprefix("state-"))
 
 
-def _put_in_place(sound: Path, main: Path) -> None:
-    """Make the sound file the state; a crash at any point leaves `sound` the newest sound one."""
+def _put_in_place(sound: Path, main: Path, refused: Sequence[tuple[str, str]]) -> tuple[Aside, ...]:
+    """Make the sound file the state, and set those aside that are not sound.
+
+    A crash at any point leaves `sound` the newest sound one.
+    """
     if sound == main:
-        return
+        return ()
     building = main.with_name(NAME + ".new")
     durable.remove(building)
     shutil.copyfile(sound, building)
     with contextlib.closing(durable.connect(building)) as connection:
         connection.execute("PRAGMA journal_mode=WAL")
     durable.sync_file(building)
-    if main.exists():
-        # Out of the way before its WAL goes: without it, an older mixture could pass for sound.
-        main.rename(main.with_name(NAME + ".damaged"))
-        durable.sync_folder(main.parent)
+    aside = tuple(
+        Aside(name, damage.set_aside(main.with_name(name)).name, problem) for name, problem in refused
+    )
     if durable.remove(main):
         durable.sync_folder(main.parent)  # else a power cut could keep the new file beside the old WAL
     building.rename(main)
     durable.sync_folder(main.parent)
+    return aside
 
 
 def _crc(key: Iterable[object], body: bytes) -> int:

@@ -155,6 +155,11 @@ class Journal:
         """Return how many uplinks the damaged records between two places, (after, through], claim to hold."""
         return sum(damage.uplinks for damage in self.damaged if after < damage.last <= through)
 
+    def file_of(self, position: int) -> str:
+        """Return the name of the segment that holds a position, or held it; empty where none is left."""
+        names = [segment.path.name for segment in self._segments.files if segment.first <= position]
+        return names[-1] if names else ""
+
     async def trim(self, before: int) -> None:
         """Unlink whole segments that hold only records before `before` and are past retention.
 

@@ -22,7 +22,7 @@ import sqlite3
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from gateway import durable
+from gateway import damage, durable
 from gateway.errors import JournalError
 from gateway.journal import records
 from gateway.journal.salvage import Chunk, Damage, read_chunk, sound
@@ -120,8 +120,8 @@ class Segments:
     def trim(self, before: int, *, retention_ns: int, retention_bytes: int) -> int:
         """Unlink the oldest whole files that end before `before` and are past either retention.
 
-        A file's age is counted from the newest record: a gateway that hears nothing forgets nothing.
-        Returns how many were unlinked. Raises OSError.
+        A file's age is counted from the newest record: a gateway that hears nothing forgets nothing. One
+        of which nothing can be read is set aside instead. Returns how many are gone. Raises OSError.
         """
         total, gone = self.bytes, 0
         newest_ns = self.files[-1].newest_ns if self.files else None
@@ -132,7 +132,10 @@ class Segments:
             aged = None not in (ended_ns, newest_ns) and newest_ns - ended_ns > retention_ns  # type: ignore[operator]
             if total <= retention_bytes and not aged:
                 break
-            durable.remove(self.files[0].path)
+            if self.files[0].broken:
+                damage.set_aside(self.files[0].path)
+            else:
+                durable.remove(self.files[0].path)
             total -= self.files.pop(0).bytes
             gone += 1
         if gone:

@@ -76,7 +76,9 @@ class GatewayProcess:
         `also`: its environment in this life alone.
         """
         assert self.process is None or self.process.poll() is not None, "it runs already"
-        (self.state / "http.address").unlink(missing_ok=True)
+        address = self.state / "http.address"
+        if address.exists():  # on a disk that is read-only even a file that is not there cannot be unlinked
+            address.unlink()
         command = [sys.executable, *self.program, "run", "--config", str(self.folder / "ecluse.toml")]
         environment = os.environ | self.environment | dict(also or {})
         with (self.folder / "gateway.log").open("ab") as out:

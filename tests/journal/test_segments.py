@@ -173,8 +173,11 @@ async def test_the_journal_counts_and_lists_what_it_set_aside(tmp_path: Path) ->
         assert len([row async for row in journal.read(0)]) == 8
     assert [(d.first, d.last) for d in journal.damaged] == [(5, 8)]
     assert journal.figures().set_aside == 4
-    await journal.trim(13)  # a damaged segment is trimmed like any other
+    assert journal.file_of(6) == files(tmp_path)[1].name
+    await journal.trim(13)  # a damaged segment goes like any other, but is kept
     assert journal.first == 9
+    kept = [path.read_bytes() for path in tmp_path.glob("*.damaged-1")]  # noqa: ASYNC240 - of a test
+    assert kept == [b"gone"]
     await journal.close()
 
 
