@@ -9,10 +9,11 @@ byte for byte, or is reported as damage; it is never served altered (CRC-32 over
 content). Damage to the last transaction before a crash cannot be told from a torn write: whoever
 knows a higher position (the checkpoint) passes it as `floor`, so that no position is given twice.
 
-Versions: 2 may hold records about a suspect clock (`gateway.suspicion`), PUBREL frames among those of a record,
-and records of lost sessions; else it is as 1, and files of 1 are read as ever. Opening a journal marks its files as 2: an Écluse that knows 1 alone then refuses them, rather
-than to take those records for damage and the receive times beside them for right. To go back to it, begin
-with a state folder of before, or with an empty one.
+Versions: 2 may hold records about a suspect clock (`gateway.suspicion`), records of lost sessions, and
+PUBREL frames among those of a record; else it is as 1, and files of 1 are read as ever. Opening a journal
+marks its files as 2: an Écluse that knows 1 alone then refuses them, rather than to take those records for
+damage and the receive times beside them for right. To go back to it, begin with a state folder of before,
+or with an empty one.
 """
 
 from __future__ import annotations

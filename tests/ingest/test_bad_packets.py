@@ -150,9 +150,10 @@ async def test_a_fatal_packet_that_comes_again_is_said_once() -> None:
     said = [entry["error"] for entry in logs if entry["event"] == "stuck"]
     assert len(said) == 2
     assert ["QoS 3" in one for one in said] == [False, True]
-    assert {(row.reason, row.payload, row.index) for row in kept.rows} == {
-        (Reason.BROKEN_PACKET, FATAL, kept.rows[0].index)
-    }
+    # Each is one row, however often it came: its digest stands in the place of an index.
+    assert {row.reason for row in kept.rows} == {Reason.BROKEN_PACKET}
+    assert {row.payload for row in kept.rows} == {FATAL, b""}
+    assert len({row.index for row in kept.rows}) == 2
 
 
 async def test_a_retained_one_is_cleared_by_its_topic() -> None:

@@ -292,7 +292,7 @@ def check_consistent(parts: list[bytes], level: int, max_packet: int) -> None:
 @settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 0xFFFF), st.sampled_from((1, 2)), st.sampled_from((0, 9)))))
 def test_acknowledgements_are_in_order(sent: list[tuple[int, int, int]]) -> None:
-    """PUBACK, or PUBREC at QoS 2, without a reason; QoS 0 (identifier 0) has none. Other flags do not matter."""
+    """PUBACK, or PUBREC at QoS 2, without a reason; none for QoS 0 (identifier 0), whatever the flags."""
     numbers = np.array([number for number, _, _ in sent], dtype=np.uint16)
     headers = np.array([0x30 | qos << 1 | flags for _, qos, flags in sent], dtype=np.uint8)
     wanted = b"".join(
