@@ -135,6 +135,7 @@ class Control:
     PROFILE: `{"name", "version", "text"}` (the YAML as written). PROFILE_REMOVED: `{"name"}`.
     DEVICES: `{"upsert": [{"site", "ids", "profile", "place", "parameters"}, …], "remove": [[site, id],
     …]}`: what is removed goes first. SETTINGS: the limits and sites that decoding and windows depend on.
+    Each of these has `"before"` too: what it replaces (a text or null, devices, limits).
     """
 
     kind: ControlKind
