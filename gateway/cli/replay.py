@@ -185,7 +185,8 @@ def _show(report: Report) -> None:
 
 
 def _row(difference: Difference) -> tuple[object, ...]:
-    fields = [f"{name} {count}" for name, count in difference.fields.most_common(_FIELDS_SHOWN)]
+    by_count = sorted(difference.fields.items(), key=lambda pair: -pair[1])
+    fields = [f"{name} {count}" for name, count in by_count[:_FIELDS_SHOWN]]
     more = len(difference.fields) - len(fields)
     return (
         difference.measurement,

@@ -49,7 +49,7 @@ class JournalReader:
         self._segments: list[_Segment] = []
         paths = sorted(folder.glob(f"{PREFIX}*{SUFFIX}"))
         firsts = [int(path.name[len(PREFIX) : -len(SUFFIX)]) for path in paths]
-        for path, first, following in zip(paths, firsts, [*firsts[1:], None], strict=True):
+        for path, first, following in zip(paths, firsts, [*firsts[1:], None], strict=False):
             with _opened(path) as connection:
                 last = _last_position(connection, first) if following is None else following - 1
                 self._segments.append(_Segment(path, first, last, _time_of_end(connection)))

@@ -6,7 +6,6 @@ the same code from the same readings, in canonical order.
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -52,7 +51,7 @@ class Difference:
     removed: int = 0
     left: int = 0
     same: int = 0
-    fields: Counter[str] = field(default_factory=Counter)
+    fields: dict[str, int] = field(default_factory=dict)
     examples: dict[str, list[Example]] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
@@ -126,7 +125,7 @@ def _compare(before: _Side, after: _Side, difference: Difference) -> None:
     difference.same += len(both) - int(np.count_nonzero(differs))
     for name, which in by_field.items():
         if count := int(np.count_nonzero(which & changed)):
-            difference.fields[name] += count
+            difference.fields[name] = difference.fields.get(name, 0) + count
     for kind, rows in (
         ("added", added),
         ("changed", both[changed]),

@@ -40,6 +40,7 @@ END = "own:end"
 """The field that carries a window's end in a store aside."""
 UNSURE = "own:unsure"
 """The field that marks a window with the first reading of its series that was read at all."""
+STORE_MEMORY = "256MB"
 NEVER = int(np.iinfo(np.int64).max)
 DAY_NS = 86_400 * 10**9
 FOR_EVER_NS = 50 * 365 * DAY_NS
@@ -56,8 +57,8 @@ class Derivation:
     """What the uplinks give under `rules`. Synchronous; feed it in the journal's order, then `finish`.
 
     `goes_along`: write windows as their time comes, and forget what nothing could change any more, as the
-    gateway did; else all of them at the end, once. `unsure`: whether readings may lie before the first one that is fed, so that a counter's first
-    increment, and the state that held, are not known.
+    gateway did; else all of them at the end, once. `unsure`: whether readings may lie before the first one
+    that is fed, so that a counter's first increment, and the state that held, are not known.
     """
 
     def __init__(
@@ -81,7 +82,11 @@ class Derivation:
         self._goes_along = goes_along
         self._firsts: dict[tuple[str, int], Int64] | None = {} if unsure else None
         settings = EmbeddedSettings(
-            folder / "points.duckdb", name="points", retention_ns=0, window_retention_ns=0
+            folder / "points.duckdb",
+            name="points",
+            retention_ns=0,
+            window_retention_ns=0,
+            memory=STORE_MEMORY,
         )
         self.store = Store(settings, clock=clock)
         aggregator = Aggregator(

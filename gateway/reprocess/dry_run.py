@@ -21,8 +21,9 @@ import orjson
 
 from gateway.aggregate.civil import Calendar
 from gateway.aggregate.hot import ROWS
-from gateway.errors import EcluseError
+from gateway.errors import EcluseError, JournalError
 from gateway.ingest.packets import batch_of
+from gateway.journal.lock import FolderLock
 from gateway.model import Control, ControlKind, RawBatch
 from gateway.profiles.compile import compile_text
 from gateway.profiles.durations import instant_text
@@ -144,18 +145,19 @@ class DryRun:
         self, report: Report, progress: Callable[[int], None]
     ) -> Iterator[tuple[Derivation, Derivation]]:
         """Give what was written, and what would be, each in its store; counts what was read. As `run`."""
-        shutil.rmtree(self._folder, ignore_errors=True)  # what a crash has left
-        try:
-            with (
-                contextlib.closing(self._derivation("before", self._then(), goes_along=True)) as before,
-                contextlib.closing(
-                    self._derivation("after", without_lateness(self._today), goes_along=False)
-                ) as after,
-            ):
-                self._feed(before, after, report, progress)
-                yield before, after
-        finally:
-            shutil.rmtree(self._folder, ignore_errors=True)
+        with contextlib.closing(_Alone(self._folder.parent)):
+            shutil.rmtree(self._folder, ignore_errors=True)  # what a crash has left
+            try:
+                with (
+                    contextlib.closing(self._derivation("before", self._then(), goes_along=True)) as before,
+                    contextlib.closing(
+                        self._derivation("after", without_lateness(self._today), goes_along=False)
+                    ) as after,
+                ):
+                    self._feed(before, after, report, progress)
+                    yield before, after
+            finally:
+                shutil.rmtree(self._folder, ignore_errors=True)
 
     def _feed(
         self, before: Derivation, after: Derivation, report: Report, progress: Callable[[int], None]
@@ -310,3 +312,19 @@ class DryRun:
                 f"the journal is damaged in what must be read: records {named}",
                 hint="--without-damaged goes without them: what they gave would then count as removed",
             )
+
+
+class _Alone:
+    """Holds the temporary folder alone. Raises EcluseError where another command does."""
+
+    def __init__(self, folder: Path) -> None:
+        try:
+            self._lock = FolderLock(folder, f"{FOLDER}.lock")
+        except JournalError as held:
+            raise EcluseError(
+                f"another replay reads the journal of {folder}", hint="wait until it has ended, or end it"
+            ) from held
+
+    def close(self) -> None:
+        """Let another one begin."""
+        self._lock.release()

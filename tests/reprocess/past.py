@@ -117,7 +117,7 @@ def report_of(dry_run: DryRun) -> Report:
 async def live(folder: Path, steps: Sequence[Step]) -> Past:
     """Let a gateway live through the steps, with the shipped profiles to begin with; then stop it."""
     clock, broker = ManualClock(START_NS), MemoryBroker()
-    folder.mkdir(parents=True, exist_ok=True)
+    await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
     past = Past(folder)
     async with opened(folder, clock=clock) as parts:
         flowing = Flowing(parts, broker, clock)

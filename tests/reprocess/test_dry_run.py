@@ -12,7 +12,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.errors import EcluseError
-from gateway.model import Device
 from gateway.profiles.compile import compile_text
 from gateway.reprocess.dry_run import FOLDER
 from tests.reprocess.past import DAY, Past, Step, at, content, live, report_of
@@ -21,6 +20,7 @@ from tests.river import DEVICES, PLANS, bin_uplink, topic
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from gateway.model import Device
     from gateway.profiles.plan import ProfilePlan
 
 BIN = PLANS["bin-level"]
@@ -196,6 +196,19 @@ def test_a_profile_that_there_is_not(week: Past) -> None:
     with pytest.raises(EcluseError, match="no profile bins") as refused:
         week.dry_run(0, profiles=["bins"])
     assert "bin-level" in refused.value.hint
+
+
+def test_one_at_a_time(week: Past) -> None:
+    """The other one is refused, and disturbs nothing; what a crash has left is removed."""
+    (week.folder / FOLDER / "before").mkdir(parents=True)
+    dry_run = week.dry_run(0)
+    report = report_of(dry_run)
+    with (
+        dry_run.derived(report, lambda _: None),
+        pytest.raises(EcluseError, match="another replay"),
+    ):
+        report_of(week.dry_run(0))
+    assert not (week.folder / FOLDER).exists()
 
 
 @settings(max_examples=8, deadline=None)
