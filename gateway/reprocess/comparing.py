@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from gateway.model import Bool, Int64
     from gateway.sinks.embedded_store import Measurement, Store
 
-ROWS_A_SLICE = 50_000
+ROWS_A_SLICE = 20_000
 """About so many points are in memory of either side; those of one time always are together."""
 EXAMPLES = 3
 _OWN = (END, UNSURE)

@@ -40,9 +40,10 @@ END = "own:end"
 """The field that carries a window's end in a store aside."""
 UNSURE = "own:unsure"
 """The field that marks a window with the first reading of its series that was read at all."""
-STORE_MEMORY = "256MB"
+STORE_MEMORY = "128MB"
 NEVER = int(np.iinfo(np.int64).max)
-DAY_NS = 86_400 * 10**9
+HOUR_NS = 3_600 * 10**9
+DAY_NS = 24 * HOUR_NS
 FOR_EVER_NS = 50 * 365 * DAY_NS
 """As a lateness: every reading that the journal has belongs to its window."""
 
@@ -79,6 +80,8 @@ class Derivation:
         self._spans = spans
         self._hot_bytes = hot_bytes
         self._fed = False
+        self._closed_ns = 0
+        """Up to when windows were written; before there are any, when the first uplink was received."""
         self._goes_along = goes_along
         self._firsts: dict[tuple[str, int], Int64] | None = {} if unsure else None
         settings = EmbeddedSettings(
@@ -123,6 +126,7 @@ class Derivation:
     def uplinks(self, batches: Sequence[RawBatch]) -> None:
         """Treat uplinks."""
         self._fed = True
+        self._closed_ns = self._closed_ns or batches[0].received_ns
         self._treatment.uplinks(batches)
         if self._goes_along:
             self._close_windows(batches[-1].received_ns)
@@ -133,8 +137,11 @@ class Derivation:
             aggregator.committed()
 
     def finish(self) -> None:
-        """Write all windows of the spans."""
-        self._close_windows(self._spans.end + 10 * DAY_NS)
+        """Write all windows of the spans, hour by hour: those of days at once would fill the memory."""
+        end = self._spans.end + 2 * DAY_NS
+        for now_ns in range(self._closed_ns, end, HOUR_NS):
+            self._close_windows(now_ns)
+        self._close_windows(end)
 
     def close(self) -> None:
         """Close the files; the folder is the caller's to remove."""
@@ -142,6 +149,7 @@ class Derivation:
         self._state.close()
 
     def _close_windows(self, now_ns: int) -> None:
+        self._closed_ns = max(self._closed_ns, now_ns)
         for _ in self._treatment.close_windows(now_ns, settled=False):
             self._put()
         self._put()
