@@ -193,6 +193,7 @@ class Control:
     PROFILE: `{"name", "version", "text"}` (the YAML as written). PROFILE_REMOVED: `{"name"}`.
     DEVICES: `{"upsert": [{"site", "ids", "profile", "place", "parameters"}, …], "remove": [[site, id],
     …]}`: what is removed goes first. SETTINGS: the limits and sites that decoding and windows depend on.
+    Each of these has `"before"` too: what it replaces (a text or null, devices, limits).
     CLOCK_SUSPECT, CLOCK_SETTLED: the receive times between them wait for a correction, and get it
     (`gateway.suspicion` has their bodies).
     SESSION_LOST: `{"source", "session", "connection"}`: when that connection began, the broker had nothing of

@@ -25,7 +25,7 @@ from gateway.quality.ranges import range_flags
 from gateway.sinks.points import TagSets, raw_points, window_points
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
     from gateway.aggregate.aggregator import Aggregator
     from gateway.books import Books
@@ -86,7 +86,9 @@ class Treatment:
         books: Books,
         observer: DeviceObserver,
         accepted: Iterable[tuple[str, str]] = (),
+        select: Callable[[Readings], Readings] | None = None,
     ) -> None:
+        """Begin where a checkpoint left off; `select` chooses which readings are taken (None: all)."""
         self.rules = rules
         self.aggregator = aggregator
         self.identities = identities
@@ -95,6 +97,7 @@ class Treatment:
         self.books = books
         self.rules_changed = False
         self._observer = observer
+        self._select = select
         self._product = Product()
         self._heard_ns = 0
         """Receive time of the last uplink treated."""
@@ -199,6 +202,8 @@ class Treatment:
         book = self.books.readings
         book.decoded += readings.count()
         kept, rejections = bound(readings)
+        if self._select is not None:
+            kept = self._select(kept)
         if len(kept):
             kept.flags = range_flags(kept)
             group = self._group(kept.profile, kept.group, kept.table)

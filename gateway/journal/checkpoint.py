@@ -123,7 +123,7 @@ class Checkpoint:
                 (kind, owner, start),
             ).fetchall()
         for row in rows:
-            if _altered(row):
+            if altered(row):
                 raise StateError(f"a cell of the state is damaged: {row[:4]}", hint=RESTART_HINT)
         return [row[-1] for row in rows]
 
@@ -147,7 +147,7 @@ class Checkpoint:
         """Return a meta value; None where it was never committed. Raises StateError."""
         with self._reading, durable.translated(StateError, "the state cannot be read"):
             row = self._reader.execute("SELECT key, crc, value FROM meta WHERE key = ?", (key,)).fetchone()
-        if row is not None and _altered(row):
+        if row is not None and altered(row):
             raise StateError(f"the state's value {key} is damaged", hint=RESTART_HINT)
         return None if row is None else bytes(row[2])
 
@@ -257,7 +257,7 @@ def soundness(path: Path) -> str:
                 "SELECT key, crc, value FROM meta",
             ):
                 for row in connection.execute(query):
-                    if _altered(row):
+                    if altered(row):
                         return f"checksum does not match: {row[:-2]}"
     except sqlite3.Error as failure:
         if not durable.is_damage(failure):
@@ -309,7 +309,7 @@ def _crc(key: Iterable[object], body: bytes) -> int:
     return crc32(body, crc32("\0".join(map(str, key)).encode()))
 
 
-def _altered(row: tuple[object, ...]) -> bool:
+def altered(row: tuple[object, ...]) -> bool:
     """Tell whether a row (its key, crc, body) is not what was written."""
     *key, crc, body = row
     return not isinstance(body, bytes) or crc != _crc(key, body)

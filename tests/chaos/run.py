@@ -32,7 +32,15 @@ if TYPE_CHECKING:
 
     from tests.chaos.outcome import Scenario
 
-MODULES = ("tests.chaos.kills",)
+MODULES = (
+    "tests.chaos.kills",
+    "tests.chaos.sink_faults",
+    "tests.chaos.broker_faults",
+    "tests.chaos.disk_faults",
+    "tests.chaos.clock_faults",
+    "tests.chaos.traffic_faults",
+    "tests.chaos.fuzzed",
+)
 """Each has `SCENARIOS`, and may have `QUICK`, by name."""
 BUILD = PROJECT / "build" / "chaos"
 SEED = 20261122
