@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from gateway import assembly, config
+from gateway.backup.held import StoreCopies
 from gateway.closing import Closing
 from gateway.console.page import StatusPage
 from gateway.console.values import StatusValues
@@ -201,7 +202,8 @@ class Gateway:
     async def _serve(
         self, parts: Parts, listener: socket.socket, token: str | None, stopping: asyncio.Event
     ) -> None:
-        store = next((sink for sink in parts.sinks.values() if isinstance(sink, EmbeddedSink)), None)
+        stores = {name: sink for name, sink in parts.sinks.items() if isinstance(sink, EmbeddedSink)}
+        store = next(iter(stores.values()), None)
         await serve(
             self._settings.state_dir,
             listener=listener,
@@ -211,6 +213,7 @@ class Gateway:
             values=StatusValues(store, self._clock) if store else None,
             store=store,
             writers=parts.writers,
+            copies=StoreCopies(self._settings.state_dir, stores),
             stopping=stopping,
         )
 

@@ -188,6 +188,8 @@ class Site:
     url: str
     now: Snapshot
     paused: list[tuple[str, float]] = field(default_factory=list)
+    refuses: Exception | None = None
+    """What copying the stores ends with."""
 
 
 @contextlib.contextmanager
@@ -215,7 +217,14 @@ def site(
             served.paused.append((name, seconds))
         return name in served.now.sinks
 
-    answers = Answers(snapshot=lambda: served.now, page=render, store=store, pause=pause)
+    async def copy_stores() -> list[str]:
+        if served.refuses is not None:
+            raise served.refuses
+        return ["embedded.duckdb"]
+
+    answers = Answers(
+        snapshot=lambda: served.now, page=render, store=store, pause=pause, copy_stores=copy_stores
+    )
     app = application(answers, token=token)
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning", ws="none", lifespan="off"))
     thread = threading.Thread(target=server.run, daemon=True)

@@ -1,6 +1,6 @@
 """The gateway's HTTP: status page, health, metrics, and the questions of `ecluse query`.
 
-Read-only but for one thing, pausing a sink, which loses nothing. Where there is a token, everything but
+Read-only but for two things, pausing a sink and copying the embedded stores for a backup, which lose nothing. Where there is a token, everything but
 `/healthz` and `/readyz` asks for it, as a Bearer token or as the password of any user. Where there is
 none, only requests addressed to this machine's own names are answered: a page of another site that a
 browser here is looking at cannot read the status by giving its own name our address.
@@ -24,12 +24,12 @@ from starlette.staticfiles import StaticFiles
 
 from gateway.api.questions import answer
 from gateway.clock import rfc3339
-from gateway.errors import QueryError, SinkUnavailable
+from gateway.errors import BackupError, QueryError, SinkUnavailable
 from gateway.health.collector import SnapshotCollector
 from gateway.literals import is_loopback
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from starlette.requests import Request
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -114,11 +114,13 @@ class Answers:
         page: Page,
         store: TimeSeries | None,
         pause: Callable[[str, float], bool],
+        copy_stores: Callable[[], Awaitable[Sequence[str]]],
     ) -> None:
         self._snapshot = snapshot
         self._page = page
         self._store = store
         self._pause = pause
+        self._copy_stores = copy_stores
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(SnapshotCollector(snapshot))
 
@@ -169,6 +171,15 @@ class Answers:
             return Response(status_code=303, headers={"location": "/"})
         return JSONResponse({"paused": name, "seconds": seconds})
 
+    async def copy_stores(self, _request: Request) -> Response:
+        """Copy the embedded stores into the state folder, for `ecluse backup`; say the files' names."""
+        try:
+            return JSONResponse({"copies": list(await self._copy_stores())})
+        except BackupError as error:
+            return JSONResponse({"error": str(error), "hint": error.hint}, status_code=409)
+        except SinkUnavailable as error:
+            return JSONResponse({"error": str(error), "hint": error.hint}, status_code=503)
+
 
 def application(answers: Answers, *, token: str | None) -> Starlette:
     """Return the ASGI application."""
@@ -182,6 +193,7 @@ def application(answers: Answers, *, token: str | None) -> Starlette:
             Route("/api/status", answers.status),
             Route("/api/query", answers.query),
             Route("/api/sinks/{name}/pause", answers.pause, methods=["POST"]),
+            Route("/api/stores/copies", answers.copy_stores, methods=["POST"]),
             Mount("/static", StaticFiles(directory=static)),
         ],
         middleware=[Middleware(Guard, token=token)],

@@ -44,11 +44,17 @@ class Client:
     def get(self, path: str, asked: Mapping[str, str] | None = None) -> bytes:
         """Return an answer's body. Raises Unreachable (nobody answers) or QueryError (refused, with why)."""
         query = f"?{urllib.parse.urlencode(asked)}" if asked else ""
-        request = urllib.request.Request(f"{self.url}{path}{query}")  # noqa: S310 - http:// only, above
+        return self._answer(urllib.request.Request(f"{self.url}{path}{query}"), TIMEOUT_S)  # noqa: S310 - http:// only, above
+
+    def post(self, path: str, *, timeout_s: float = TIMEOUT_S) -> bytes:
+        """Let the gateway do something; return the answer's body. Raises as `get`."""
+        return self._answer(urllib.request.Request(f"{self.url}{path}", method="POST"), timeout_s)  # noqa: S310 - the same
+
+    def _answer(self, request: urllib.request.Request, timeout_s: float) -> bytes:
         if self._token:
             request.add_header("Authorization", f"Bearer {self._token}")
         try:
-            with self._opener.open(request, timeout=TIMEOUT_S) as answer:
+            with self._opener.open(request, timeout=timeout_s) as answer:
                 body: bytes = answer.read()
         except urllib.error.HTTPError as error:
             with error:
