@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from gateway import kernel
-from gateway.cli import backup, check, demo, device, profile, quarantine, query, run, status
+from gateway.cli import backup, check, demo, device, erase, profile, quarantine, query, run, status
 from gateway.cli.options import verbatim
 from gateway.version import installed_version
 
@@ -40,7 +40,7 @@ def application() -> typer.Typer:
         rich_markup_mode=None,
         pretty_exceptions_enable=False,
     )
-    for verb in (demo.demo, run.run, check.check, status.status, query.query, backup.backup, backup.restore):
+    for verb in (demo.demo, run.run, check.check, status.status, query.query, backup.backup, backup.restore, erase.erase):
         app.command(help=verbatim(verb))(verb)
     app.add_typer(profile.verbs(), name="profile")
     app.add_typer(device.verbs(), name="device")

@@ -93,6 +93,13 @@ class Identities:
             self._sessions[name] = column
         self._devices = {(site, device): marks for site, device, marks in saved.devices}
 
+    def forget(self, site: str, device: str) -> bool:
+        """Forget a device's uplinks; tell whether any were remembered.
+
+        Marks by packet identifier stay: they stand for no device, and tell nothing that was said.
+        """
+        return self._devices.pop((site, device), None) is not None
+
     def _sent_again(self, batch: RawBatch, places: Int64, marks: NDArray[np.uint64]) -> Bool:
         last = self._session(f"{batch.source}\0{batch.session}", needed=bool(len(places)))
         if last is None:
