@@ -14,6 +14,7 @@ import structlog
 
 from gateway import assembly
 from gateway.api.server import Key
+from gateway.backup.held import StoreCopies
 from gateway.closing import Closing
 from gateway.console.page import StatusPage
 from gateway.console.values import StatusValues
@@ -288,7 +289,8 @@ class Gateway:
             parts.survey.changeable.loop_lag_s = max(0.0, late_s)
 
     async def _serve(self, parts: Parts, listener: socket.socket, key: Key, stopping: asyncio.Event) -> None:
-        store = next((sink for sink in parts.sinks.values() if isinstance(sink, EmbeddedSink)), None)
+        stores = {name: sink for name, sink in parts.sinks.items() if isinstance(sink, EmbeddedSink)}
+        store = next(iter(stores.values()), None)
         await serve(
             self._settings.state_dir,
             listener=listener,
@@ -298,6 +300,7 @@ class Gateway:
             values=StatusValues(store, self._clock) if store else None,
             store=store,
             writers=parts.writers,
+            copies=StoreCopies(self._settings.state_dir, stores),
             stopping=stopping,
         )
 

@@ -17,7 +17,7 @@ from gateway.health.meters import LatencyMeters
 from gateway.ingest.packets import batch_of
 from gateway.journal.checkpoint import Checkpoint
 from gateway.journal.journal import Journal
-from gateway.journal.lock import FolderLock
+from gateway.journal.lock import GATEWAY, UNFINISHED, FolderLock
 from gateway.outlets import QuarantineOutlet
 from gateway.pipeline import Pace, River
 from gateway.plumbing import build_sinks, build_writers, open_logs, writes_once
@@ -42,7 +42,6 @@ if TYPE_CHECKING:
     from gateway.saving import Saved
     from gateway.sinks.writer import Writer
 
-LOCK_NAME = "gateway.lock"
 log = structlog.get_logger("ecluse")
 
 
@@ -74,10 +73,18 @@ def clock_of(settings: Settings) -> SystemClock:
 
 
 def lock(settings: Settings, closing: Closing) -> None:
-    """Make the state folder, and hold it alone. Raises JournalError where another gateway holds it."""
+    """Make the state folder, and hold it alone.
+
+    Raises JournalError where another gateway holds it, or where a restore into it did not end.
+    """
     with durable.translated(JournalError, f"the state folder {settings.state_dir} cannot be used"):
         durable.make_folder(settings.state_dir)
-        closing.callback(FolderLock(settings.state_dir, LOCK_NAME).release)
+        closing.callback(FolderLock(settings.state_dir, GATEWAY).release)
+        if (settings.state_dir / UNFINISHED).exists():
+            raise JournalError(
+                f"a restore into {settings.state_dir} did not end",
+                hint="empty that folder, and restore again",
+            )
 
 
 async def open_parts(

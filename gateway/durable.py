@@ -34,6 +34,8 @@ T = TypeVar("T")
 CHECKPOINT_BYTES = 8 << 20
 """How much a WAL grows before it is copied into its file, which a commit waits for: about 10 ms."""
 
+COPY_BYTES = 1 << 20
+"""Copied at a time: how often a progress bar moves."""
 DAMAGE_CODES = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR})
 """Primary result codes that speak of the file's content (SQLITE_ERROR: its table is not there any more)."""
 UNREADABLE_CODES = frozenset(
@@ -268,6 +270,87 @@ def _hint(failure: Exception) -> str:
         sqlite3.SQLITE_BUSY: "another program holds the file: end it, then start again",
     }
     return hints.get(code, "see that the folder exists and that the service may read and write it")
+
+
+class Snapshot:
+    """A file as it is at one moment, for as long as this is open: its gateway writes on meanwhile.
+
+    Reads only, from another process too. The WAL cannot begin anew while this is open.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Take the snapshot. Raises sqlite3.Error where the file is none or cannot be read."""
+        self.path = path
+        self.connection = connect(path, read_only=True)
+        try:
+            self.connection.execute("BEGIN")
+            self.connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()  # now it is taken
+            self._pages = int(self.connection.execute("PRAGMA page_count").fetchone()[0])
+            self._page_bytes = int(self.connection.execute("PRAGMA page_size").fetchone()[0])
+        except BaseException:
+            self.connection.close()
+            raise
+
+    @property
+    def bytes(self) -> int:
+        """What a copy of it takes."""
+        return self._pages * self._page_bytes
+
+    def copy_to(self, path: Path, *, copied: Callable[[int], None]) -> None:
+        """Write it to a new file that is complete by itself, without a WAL; not synced.
+
+        `copied` is told, again and again, how many bytes more are done. Raises sqlite3.Error.
+        """
+        remaining = self._pages
+
+        def stepped(_status: int, left: int, _total: int) -> None:
+            nonlocal remaining
+            copied((remaining - left) * self._page_bytes)
+            remaining = left
+
+        with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as target:
+            target.execute("PRAGMA synchronous=OFF")
+            # Steps see one state, though commits go on between them: this connection is in a transaction.
+            self.connection.backup(target, pages=COPY_BYTES // self._page_bytes, progress=stepped)
+            target.execute("PRAGMA journal_mode=DELETE")
+
+    def close(self) -> None:
+        """Let the file go."""
+        self.connection.close()
+
+
+def begin_wal(path: Path) -> None:
+    """Put a file that was copied back to WAL mode, as `create` leaves one. Raises sqlite3.Error."""
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("PRAGMA journal_mode=WAL")
+
+
+def compact(path: Path) -> None:
+    """Write a file anew without its free pages, and empty its WAL: what was deleted is in neither.
+
+    Nobody else may have it open. Raises sqlite3.Error.
+    """
+    with contextlib.closing(connect(path)) as connection:
+        connection.execute("PRAGMA secure_delete=ON")
+        connection.execute("VACUUM")
+        busy = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+    if busy:
+        raise sqlite3.OperationalError(f"{path} is open elsewhere, and keeps what was deleted")
+
+
+def unsoundness(path: Path) -> str:
+    """Say what is wrong with a file's structure; empty where nothing is. Reads all of it.
+
+    Raises sqlite3.Error where the machine is at fault.
+    """
+    try:
+        with contextlib.closing(connect(path)) as connection:
+            found = "; ".join(str(row[0]) for row in connection.execute("PRAGMA integrity_check(3)"))
+    except sqlite3.Error as failure:
+        if not is_damage(failure):
+            raise
+        return str(failure)
+    return "" if found == "ok" else found
 
 
 class Worker:

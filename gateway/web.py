@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gateway import config
+    from gateway.backup.held import StoreCopies
     from gateway.console.page import StatusPage
     from gateway.console.values import StatusValues
     from gateway.ports import TimeSeries
@@ -65,6 +66,7 @@ async def serve(
     values: StatusValues | None,
     store: TimeSeries | None,
     writers: Mapping[str, Writer],
+    copies: StoreCopies,
     stopping: asyncio.Event,
 ) -> None:
     """Serve until `stopping`, or until cancelled; then finish what is being answered.
@@ -87,8 +89,14 @@ async def serve(
         writers[name].pause(seconds)
         return True
 
+    await copies.clear()
     answers = Answers(
-        snapshot=survey.snapshot, page=status, store=store, pause=pause, confirm_clock=survey.confirm_clock
+        snapshot=survey.snapshot,
+        page=status,
+        store=store,
+        pause=pause,
+        confirm_clock=survey.confirm_clock,
+        copy_stores=copies.make,
     )
     server = _Server(
         uvicorn.Config(

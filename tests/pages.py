@@ -189,6 +189,8 @@ class Site:
     url: str
     now: Snapshot
     paused: list[tuple[str, float]] = field(default_factory=list)
+    refuses: Exception | None = None
+    """What copying the stores ends with."""
 
 
 @contextlib.contextmanager
@@ -220,8 +222,18 @@ def site(
         suspect, served.now = served.now.clock.suspect, replace(served.now, clock=ClockHealth())
         return suspect
 
+    async def copy_stores() -> list[str]:
+        if served.refuses is not None:
+            raise served.refuses
+        return ["embedded.duckdb"]
+
     answers = Answers(
-        snapshot=lambda: served.now, page=render, store=store, pause=pause, confirm_clock=confirm_clock
+        snapshot=lambda: served.now,
+        page=render,
+        store=store,
+        pause=pause,
+        confirm_clock=confirm_clock,
+        copy_stores=copy_stores,
     )
     app = application(answers, key=Key(token))
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning", ws="none", lifespan="off"))

@@ -1,9 +1,10 @@
 """The gateway's HTTP: status page, health, metrics, and the questions of `ecluse query`.
 
-Read-only but for two things, pausing a sink and confirming a suspect clock, which lose nothing. Where there
-is a token, everything but `/healthz` and `/readyz` asks for it, as a Bearer token or as the password of any
-user. Where there is none, only requests addressed to this machine's own names are answered: a page of another
-site that a browser here is looking at cannot read the status by giving its own name our address.
+Read-only but for three things, which lose nothing: pausing a sink, confirming a suspect clock, and copying
+the embedded stores for a backup. Where there is a token, everything but `/healthz` and `/readyz` asks for
+it, as a Bearer token or as the password of any user. Where there is none, only requests addressed to this
+machine's own names are answered: a page of another site that a browser here is looking at cannot read the
+status by giving its own name our address.
 """
 
 from __future__ import annotations
@@ -25,12 +26,12 @@ from starlette.staticfiles import StaticFiles
 
 from gateway.api.questions import answer
 from gateway.clock import rfc3339
-from gateway.errors import QueryError, SinkUnavailable
+from gateway.errors import BackupError, QueryError, SinkUnavailable
 from gateway.health.collector import SnapshotCollector
 from gateway.literals import is_loopback
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from starlette.requests import Request
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -123,12 +124,14 @@ class Answers:
         store: TimeSeries | None,
         pause: Callable[[str, float], bool],
         confirm_clock: Callable[[], bool],
+        copy_stores: Callable[[], Awaitable[Sequence[str]]],
     ) -> None:
         self._snapshot = snapshot
         self._page = page
         self._store = store
         self._pause = pause
         self._confirm_clock = confirm_clock
+        self._copy_stores = copy_stores
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(SnapshotCollector(snapshot))
 
@@ -183,6 +186,15 @@ class Answers:
         said = asdict(clock) | {"confirmed": self._confirm_clock()}
         return _pressed(request, said)
 
+    async def copy_stores(self, _request: Request) -> Response:
+        """Copy the embedded stores into the state folder, for `ecluse backup`; say the files' names."""
+        try:
+            return JSONResponse({"copies": list(await self._copy_stores())})
+        except BackupError as error:
+            return JSONResponse({"error": str(error), "hint": error.hint}, status_code=409)
+        except SinkUnavailable as error:
+            return JSONResponse({"error": str(error), "hint": error.hint}, status_code=503)
+
 
 def _pressed(request: Request, said: Mapping[str, object]) -> Response:
     """Answer a button of the page with the page, and a program with JSON."""
@@ -204,6 +216,7 @@ def application(answers: Answers, *, key: Key) -> Starlette:
             Route("/api/query", answers.query),
             Route("/api/sinks/{name}/pause", answers.pause, methods=["POST"]),
             Route("/api/clock/confirm", answers.clock, methods=["POST"]),
+            Route("/api/stores/copies", answers.copy_stores, methods=["POST"]),
             Mount("/static", StaticFiles(directory=static)),
         ],
         middleware=[Middleware(Guard, key=key)],

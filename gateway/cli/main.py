@@ -5,7 +5,20 @@ from __future__ import annotations
 import typer
 
 from gateway import kernel
-from gateway.cli import check, clock, demo, device, profile, quarantine, query, replay, run, status
+from gateway.cli import (
+    backup,
+    check,
+    clock,
+    demo,
+    device,
+    erase,
+    profile,
+    quarantine,
+    query,
+    replay,
+    run,
+    status,
+)
 from gateway.cli.options import verbatim
 from gateway.version import installed_version
 
@@ -40,7 +53,17 @@ def application() -> typer.Typer:
         rich_markup_mode=None,
         pretty_exceptions_enable=False,
     )
-    for verb in (demo.demo, run.run, check.check, status.status, query.query, replay.replay):
+    for verb in (
+        demo.demo,
+        run.run,
+        check.check,
+        status.status,
+        query.query,
+        replay.replay,
+        backup.backup,
+        backup.restore,
+        erase.erase,
+    ):
         app.command(help=verbatim(verb))(verb)
     app.add_typer(profile.verbs(), name="profile")
     app.add_typer(device.verbs(), name="device")

@@ -93,7 +93,7 @@ class Checkpoint:
         with durable.translated(StateError, f"the state in {folder} cannot be opened"):
             durable.make_folder(folder)
             main = folder / NAME
-            candidates = [path for path in (main, *_copies(folder)) if path.exists()]
+            candidates = [path for path in (main, *copies(folder)) if path.exists()]
             refused: list[tuple[str, str]] = []
             for path in candidates:
                 problem = soundness(path)
@@ -146,10 +146,7 @@ class Checkpoint:
     def meta(self, key: str) -> bytes | None:
         """Return a meta value; None where it was never committed. Raises StateError."""
         with self._reading, durable.translated(StateError, "the state cannot be read"):
-            row = self._reader.execute("SELECT key, crc, value FROM meta WHERE key = ?", (key,)).fetchone()
-        if row is not None and altered(row):
-            raise StateError(f"the state's value {key} is damaged", hint=RESTART_HINT)
-        return None if row is None else bytes(row[2])
+            return read_meta(self._reader, key)
 
     def commit(self, changes: Changes, meta: dict[str, bytes]) -> None:
         """Write everything in one durable transaction. Raises StateError (fatal).
@@ -187,11 +184,11 @@ class Checkpoint:
     @property
     def needed_after(self) -> int:
         """The journal must keep every record behind this position: the older copy's; 0 without a copy."""
-        return min((_position_of(path) for path in _copies(self.folder)), default=0)
+        return min((_position_of(path) for path in copies(self.folder)), default=0)
 
     def copies(self) -> list[Path]:
         """Return the copies, newest first."""
-        return _copies(self.folder)
+        return copies(self.folder)
 
     def copy(self) -> Path:
         """Make a verified copy, named by its position; keep the two newest. Raises StateError."""
@@ -200,7 +197,7 @@ class Checkpoint:
             position = self.copy_to(building)
             path = self.folder / f"state-{position:016d}.db"
             building.rename(path)
-            for old in _copies(self.folder)[COPIES:]:
+            for old in copies(self.folder)[COPIES:]:
                 durable.remove(old)
             durable.sync_folder(self.folder)
         return path
@@ -235,6 +232,17 @@ class Checkpoint:
             self._reader.close()
         with self._writing:
             self._writer.close()
+
+
+def read_meta(connection: sqlite3.Connection, key: str) -> bytes | None:
+    """Return a meta value of a state file; None where it was never committed.
+
+    Raises StateError where it is not what was written; sqlite3.Error.
+    """
+    row = connection.execute("SELECT key, crc, value FROM meta WHERE key = ?", (key,)).fetchone()
+    if row is not None and altered(row):
+        raise StateError(f"the state's value {key} is damaged", hint=RESTART_HINT)
+    return None if row is None else bytes(row[2])
 
 
 def soundness(path: Path) -> str:
@@ -272,8 +280,8 @@ def _require_sound(copy: Path) -> None:
         raise StateError(f"the copy {copy} is not sound: {problem}", hint="look at the disk")
 
 
-def _copies(folder: Path) -> list[Path]:
-    """Return the copies, newest first; what only resembles one is left alone."""
+def copies(folder: Path) -> list[Path]:
+    """Return a folder's copies, newest first; what only resembles one is left alone."""
     named = [path for path in folder.glob("state-*.db") if path.stem.removeprefix("state-").isdecimal()]
     return sorted(named, key=_position_of, reverse=True)
 

@@ -179,14 +179,14 @@ def open_segments(folder: Path, segment_bytes: int, floor: int) -> tuple[Segment
     """
     for unfinished in folder.glob(f"{PREFIX}*{SUFFIX}.new*"):
         unfinished.unlink()
-    paths = sorted(folder.glob(f"{PREFIX}*{SUFFIX}"), key=_first)
+    paths = segment_paths(folder)
     segments = Segments(folder, segment_bytes)
     damages: list[Damage] = []
     segments.files = [_inspect(path) for path in paths[:-1]]
     for segment, following in zip(segments.files, paths[1:], strict=False):
-        segment.last = min(segment.last, _first(following) - 1)
+        segment.last = min(segment.last, first_position(following) - 1)
         if segment.broken:
-            damages.append(Damage(segment.first, _first(following) - 1, segment.broken))
+            damages.append(Damage(segment.first, first_position(following) - 1, segment.broken))
     if paths:
         damages += _open_last(segments, paths[-1])
     if floor > segments.end:
@@ -195,7 +195,13 @@ def open_segments(folder: Path, segment_bytes: int, floor: int) -> tuple[Segment
     return segments, damages
 
 
-def _first(path: Path) -> int:
+def segment_paths(folder: Path) -> list[Path]:
+    """Return the files of a folder by position. Raises JournalError: one is no segment."""
+    return sorted(folder.glob(f"{PREFIX}*{SUFFIX}"), key=first_position)
+
+
+def first_position(path: Path) -> int:
+    """Return the first position that a file may hold, by its name. Raises JournalError: no segment."""
     digits = path.name[len(PREFIX) : -len(SUFFIX)]
     if not digits.isdecimal():
         raise JournalError(f"{path}: is no segment", hint="move it out of the journal's folder")
@@ -204,7 +210,7 @@ def _first(path: Path) -> int:
 
 def _inspect(path: Path) -> Segment:
     """Look at one file that is full, recovering what a crash may have left in its WAL."""
-    segment = Segment(path, _first(path), _first(path) - 1, path.stat().st_size)
+    segment = Segment(path, first_position(path), first_position(path) - 1, path.stat().st_size)
     with _breaking(segment), contextlib.closing(durable.connect(path)) as connection:
         _describe(connection, segment)
     return segment
@@ -214,7 +220,7 @@ def _open_last(segments: Segments, path: Path) -> list[Damage]:
     """Go on with the last file where it is sound, else end it; return what is lost."""
     wal = path.with_name(path.name + "-wal")
     tail = wal.read_bytes() if wal.exists() else b""
-    segment = Segment(path, _first(path), _first(path) - 1, path.stat().st_size)
+    segment = Segment(path, first_position(path), first_position(path) - 1, path.stat().st_size)
     segments.files.append(segment)
     # Every position that the file can have held lies below this one.
     beyond = segment.first + (segment.bytes + len(tail)) // SMALLEST_ROW_BYTES
@@ -245,6 +251,27 @@ def _unfit(connection: sqlite3.Connection, tail: bytes) -> str:
     if found != "ok":
         return found
     return LOST_END if lost else ""
+
+
+def snapshot_of(path: Path) -> tuple[durable.Snapshot, int] | None:
+    """Return a segment as it is now, and its last position, sound or not; None where it is damaged.
+
+    Raises FileNotFoundError where it was trimmed, sqlite3.Error where the machine is at fault.
+    """
+    try:
+        snapshot = durable.Snapshot(path)
+        try:
+            row = snapshot.connection.execute("SELECT max(position) FROM records").fetchone()
+        except BaseException:
+            snapshot.close()
+            raise
+    except sqlite3.Error as failure:
+        if not path.exists():
+            raise FileNotFoundError(path) from failure
+        if not durable.is_damage(failure):
+            raise
+        return None
+    return snapshot, first_position(path) - 1 if row[0] is None else int(row[0])
 
 
 @contextlib.contextmanager

@@ -182,6 +182,11 @@ def bounds(table: Table) -> str:
     return f"SELECT count(*), min({TIME}), max({TIME}) FROM {table.name}"
 
 
+def everything(table: Table) -> str:
+    """Ask for something that every value of a table must be read for."""
+    return f"SELECT bit_xor(hash(each)) FROM {table.name} AS each"
+
+
 def highest(table: Table) -> str:
     """Ask for the number of the last writing."""
     return f"SELECT max({SEQ}) FROM {table.name}"
@@ -195,6 +200,12 @@ def insert(table: Table) -> str:
 def delete_before(table: Table) -> str:
     """Delete what is older than a time (parameter)."""
     return f"DELETE FROM {table.name} WHERE {TIME} < ?"
+
+
+def erase(table: Table) -> str:
+    """Delete a device's points (site, device: parameters); where it has no site, it is of site ''."""
+    site = f"coalesce({quoted(stored('site', 'tag:'))}, '')" if "site" in table.tags else "''"
+    return f"DELETE FROM {table.name} WHERE {site} = ? AND {quoted(stored('device', 'tag:'))} = ?"
 
 
 def came_since(table: Table) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypedDict, Unpack
 
@@ -13,6 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import structlog
 
+from gateway import durable
 from gateway.errors import QueryError, SinkUnavailable
 from gateway.sinks import columns, embedded_sql, embedded_upkeep, line_protocol
 from gateway.sinks.embedded_sql import TIME, Table, quoted, stored
@@ -29,6 +31,8 @@ log = structlog.get_logger()
 
 CATALOG = "ecluse"
 MAINTAIN_EVERY_NS = 60_000_000_000
+SPARE_BYTES = 256 << 20
+"""What a copy of the store must leave free on a disk that the journal is on."""
 UTC = pa.timestamp("ns", tz="UTC")
 
 
@@ -161,6 +165,27 @@ class Store:
                     )
             embedded_sql.run(connection, "CHECKPOINT")
             embedded_upkeep.shrink(connection, tables, max_bytes=self._settings.max_bytes)
+
+    def copy_to(self, path: Path) -> None:
+        """See `EmbeddedSink.copy_to`."""
+        with self._connection() as connection:
+            embedded_sql.run(connection, f"CHECKPOINT {CATALOG}")
+        # Closed, so that the file is whole, and because DuckDB's lock on it would go with our reading end.
+        self.close()
+        if self._settings.path.with_name(f"{self._settings.path.name}.wal").exists():
+            raise SinkUnavailable(f"{self._settings.name}: its log could not be brought into its file")
+        free = shutil.disk_usage(path.parent).free
+        needed = self._settings.path.stat().st_size
+        if free < needed + SPARE_BYTES:
+            raise SinkUnavailable(
+                f"{self._settings.name}: no room for a copy of {needed / 1e6:,.0f} MB beside it",
+                hint="free space on the state folder's disk, or leave the stores out of the backup",
+            )
+        try:
+            shutil.copyfile(self._settings.path, path)
+        except OSError as error:
+            path.unlink(missing_ok=True)
+            raise SinkUnavailable(f"{self._settings.name} cannot be copied: {error}") from error
 
     def _maintain_at_times(self) -> None:
         """Maintain once a minute of writing; a failure there does not undo the write."""
@@ -303,6 +328,66 @@ class Store:
         finally:
             connection.unregister("incoming")
         self._seq += len(rows)
+
+
+def erase(path: Path, *, site: str, device: str) -> int:
+    """Erase a device's points from a store that nobody has open, and from its file; return how many rows.
+
+    The file is written anew, since what was deleted before lies in its free blocks, and takes the old
+    one's place whole. Raises `SinkUnavailable`.
+    """
+    building = path.with_name(f"{path.name}.new")
+    try:
+        building.unlink(missing_ok=True)
+        with duckdb.connect(config={"threads": "1"}) as connection:
+            gone = _erased(connection, path, site, device)
+            embedded_sql.run(connection, f"ATTACH {embedded_sql.literal(str(building))} AS anew")
+            embedded_sql.run(connection, f"COPY FROM DATABASE {CATALOG} TO anew")
+            embedded_sql.run(connection, f"CHECKPOINT {CATALOG}")
+            embedded_sql.run(connection, "CHECKPOINT anew")
+        _put_in_place(building, path)
+    except (duckdb.Error, OSError) as error:
+        what = str(error).splitlines()[0]
+        raise SinkUnavailable(
+            f"{path}: {what}", hint="is there room for the file once more, and nobody who has it open?"
+        ) from error
+    return gone
+
+
+def _erased(connection: duckdb.DuckDBPyConnection, path: Path, site: str, device: str) -> int:
+    embedded_sql.run(connection, f"ATTACH {embedded_sql.literal(str(path))} AS {CATALOG}")
+    embedded_sql.run(connection, f"USE {CATALOG}")
+    gone = 0
+    for table in embedded_sql.tables(embedded_sql.run(connection, embedded_sql.CATALOGUE)).values():
+        if "device" in table.tags:
+            ((rows,),) = embedded_sql.run(connection, embedded_sql.erase(table), [site, device])
+            gone += rows
+    return gone
+
+
+def _put_in_place(building: Path, path: Path) -> None:
+    for each in (building, path):
+        if each.with_name(f"{each.name}.wal").exists():
+            raise OSError(f"{each.name} was not written whole")
+    durable.sync_file(building)
+    building.replace(path)
+    durable.sync_folder(path.parent)
+
+
+def unsoundness(path: Path) -> str:
+    """Say what is wrong with a store's file; empty where nothing is. Reads all of it: it has checksums.
+
+    Not written to; a log beside it that a crash left is read, too.
+    """
+    try:
+        with duckdb.connect(config={"threads": "1"}) as connection:
+            embedded_sql.run(connection, f"ATTACH {embedded_sql.literal(str(path))} AS {CATALOG} (READ_ONLY)")
+            embedded_sql.run(connection, f"USE {CATALOG}")
+            for table in embedded_sql.tables(embedded_sql.run(connection, embedded_sql.CATALOGUE)).values():
+                embedded_sql.run(connection, embedded_sql.everything(table))
+    except duckdb.Error as error:
+        return str(error).splitlines()[0]
+    return ""
 
 
 def _named(answer: pa.Table, names: Sequence[str]) -> pa.Table:
