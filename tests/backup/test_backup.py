@@ -23,6 +23,7 @@ from tests.river import MINUTE_NS, START_NS, Flowing, bin_uplink, opened, topic
 
 if TYPE_CHECKING:
     from pathlib import Path
+
     from gateway.backup.manifest import Manifest
 
 FILES = (
