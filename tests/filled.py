@@ -1,4 +1,4 @@
-"""A state folder with something of everything in it, as a crash leaves it, for backup and erasure."""
+"""A state folder with something of everything in it, as a crash leaves it, for backups."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gateway.clock import ManualClock
-from gateway.pipeline import _frames
 from gateway.testing import MemoryBroker, MemorySource
 from tests.cli.command import settings_file
 from tests.pages import bins, close
@@ -95,7 +94,7 @@ async def journalled(parts: Opened, broker: MemoryBroker, clock: ManualClock) ->
     source = MemorySource(broker, clock=clock, last_connection=parts.river.connection, at_most=2)
     async with contextlib.aclosing(source.batches()) as batches:
         async for batch in batches:
-            await parts.journal.append(_frames(batch))
+            await parts.journal.append(batch.record())
             await source.acknowledge(batch)
             if not broker.waiting:
                 return
@@ -109,9 +108,9 @@ class Reached:
     books: Books
 
 
-async def reached(state: Path, *, minutes: float = 1500) -> Reached:
-    """Replay what a crash left, let so much time pass, and return what came of it."""
-    clock = ManualClock(START_NS + 25 * MINUTE_NS)
+async def reached(state: Path, *, minutes: float = 1500, at_ns: int = START_NS + 25 * MINUTE_NS) -> Reached:
+    """Replay at a time what a crash left, let so much time pass, and return what came of it."""
+    clock = ManualClock(at_ns)
     async with opened(state, clock=clock) as parts:
         await parts.replay()
         flowing = Flowing(parts, MemoryBroker(), clock)

@@ -32,8 +32,9 @@ class Progress(Protocol):
 
 
 def make_private(folder: Path) -> None:
-    """Make a folder, and those above it, that only its owner may enter. Raises OSError."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    """Make a folder that only its owner may enter, with those above it that are not there. Raises OSError."""
+    if not folder.parent.exists():
+        make_private(folder.parent)
     folder.mkdir(mode=0o700, exist_ok=True)
 
 

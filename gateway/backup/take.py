@@ -35,8 +35,6 @@ if TYPE_CHECKING:
 UNFINISHED = ".unfinished"
 JOURNAL = "journal"
 STORE = ".duckdb"
-PLAIN = ("erasures.jsonl",)
-"""Files of the state folder that are copied as they are."""
 
 
 def take(
@@ -156,14 +154,11 @@ class _Making:
             path.unlink()
 
     def lists(self) -> None:
-        """Copy the quarantine, the list of strangers, and whatever other lists there are."""
+        """Copy the quarantine and the list of strangers."""
         for path in self._databases():
             if path.name != checkpoint.NAME and not path.match(together.OUTBOXES):
                 with contextlib.closing(durable.Snapshot(path)) as snapshot:
                     self._database(snapshot)
-        for name in PLAIN:
-            if (self._folder / name).is_file():
-                self._file(self._folder / name, f"{STATE}/{name}")
 
     def journal(self, position: int) -> tuple[int, int]:
         """Copy the journal; return the first and the last position of it. Raises BackupError."""

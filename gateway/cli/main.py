@@ -11,7 +11,6 @@ from gateway.cli import (
     clock,
     demo,
     device,
-    erase,
     profile,
     quarantine,
     query,
@@ -62,7 +61,6 @@ def application() -> typer.Typer:
         replay.replay,
         backup.backup,
         backup.restore,
-        erase.erase,
     ):
         app.command(help=verbatim(verb))(verb)
     app.add_typer(profile.verbs(), name="profile")
