@@ -248,10 +248,6 @@ def _keeping(folder: Path, rng: random.Random) -> Outcome:
     return keeping(folder, rng, KEEPING * 3)
 
 
-def _keeping_quick(folder: Path, rng: random.Random) -> Outcome:
-    return keeping(folder, rng, [act for act in KEEPING if act[0] not in ("taken over", "frozen")])
-
-
 def _forgetting(folder: Path, rng: random.Random) -> Outcome:
     parts = []
     for persistence in (True, False):
@@ -261,16 +257,8 @@ def _forgetting(folder: Path, rng: random.Random) -> Outcome:
     return together(parts)
 
 
-def _forgetting_quick(folder: Path, rng: random.Random) -> Outcome:
-    return forgetting(folder, rng, kills=2, persistence=False)
-
-
 SCENARIOS: dict[str, Scenario] = {
     "the way to the broker": _keeping,
     "a broker that is killed": _forgetting,
     "a session that expires": expired,
-}
-QUICK: dict[str, Scenario] = {
-    "the way to the broker": _keeping_quick,
-    "a broker that is killed": _forgetting_quick,
 }

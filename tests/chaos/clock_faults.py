@@ -98,6 +98,3 @@ def _all(folder: Path, rng: random.Random) -> Outcome:
 
 
 SCENARIOS: dict[str, Scenario] = {"clocks and calendars": _all}
-QUICK: dict[str, Scenario] = {
-    "a leap day": lambda folder, rng: civil_day(folder, rng, LEAP, devices=30, speed=10_000)
-}

@@ -358,10 +358,6 @@ def _every(folder: Path, rng: random.Random) -> Outcome:
     return failing(folder, rng, [(kind, way) for kind in KINDS for way in WAYS] * 2)
 
 
-def _some(folder: Path, rng: random.Random) -> Outcome:
-    return failing(folder, rng, [("journal", "not synced"), ("checkpoint", "full"), ("outbox", "read-only")])
-
-
 SCENARIOS: dict[str, Scenario] = {
     "a disk that fails": _every,
     "a small disk": lambda folder, rng: small(folder, rng, times=5),
@@ -370,9 +366,4 @@ SCENARIOS: dict[str, Scenario] = {
     "a rotten outbox": lambda folder, rng: rotten_outbox(folder, rng, times=8),
     "a rotten quarantine": lambda folder, rng: rotten_quarantine(folder, rng, times=8),
     "a rotten journal": lambda folder, rng: rotten_journal(folder, rng, times=6),
-}
-QUICK: dict[str, Scenario] = {
-    "a disk that fails": _some,
-    "a rotten outbox": lambda folder, rng: rotten_outbox(folder, rng, times=2),
-    "a rotten journal": lambda folder, rng: rotten_journal(folder, rng, times=2),
 }

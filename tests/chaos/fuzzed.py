@@ -130,10 +130,4 @@ def _many(folder: Path, rng: random.Random) -> Outcome:
     return fuzz(rng, 500_000)
 
 
-def _few(folder: Path, rng: random.Random) -> Outcome:
-    del folder
-    return fuzz(rng, 20_000)
-
-
 SCENARIOS: dict[str, Scenario] = {"mutated payloads": _many}
-QUICK: dict[str, Scenario] = {"mutated payloads": _few}

@@ -138,13 +138,8 @@ def _all(folder: Path, rng: random.Random) -> Outcome:
     return every_fault(folder, rng, [*ALL, *ALL, *ALL, CREDENTIALS])
 
 
-def _each(folder: Path, rng: random.Random) -> Outcome:
-    return every_fault(folder, rng, [DOWN, "429", "503", "full", Ill.PARTLY, Ill.CUT_ANSWER, Ill.TOO_SLOW])
-
-
 def _away(folder: Path, rng: random.Random) -> Outcome:
     return one_of_two_is_away(folder, rng, messages=6_000)
 
 
 SCENARIOS: dict[str, Scenario] = {"a database that fails": _all, "one of two databases away": _away}
-QUICK: dict[str, Scenario] = {"a database that fails": _each}

@@ -213,7 +213,3 @@ SCENARIOS: dict[str, Scenario] = {
     "a flood": lambda folder, rng: flood(folder, rng, uplinks=100_000),
     "a million strangers": lambda folder, rng: strangers(folder, rng, topics=1_000_000),
 }
-QUICK: dict[str, Scenario] = {
-    "disorder": lambda folder, rng: disorder(folder, rng, readings=300),
-    "twenty thousand strangers": lambda folder, rng: strangers(folder, rng, topics=20_000),
-}

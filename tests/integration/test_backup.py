@@ -1,4 +1,4 @@
-"""A backup of a gateway that works, restored elsewhere: what was journalled is stored once, the books balance."""
+"""A backup of a gateway that works, restored elsewhere: all journalled is stored once, the books balance."""
 
 from __future__ import annotations
 
