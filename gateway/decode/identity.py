@@ -63,7 +63,7 @@ class Identities:
         self._devices: dict[tuple[str, str], list[int]] = {}
         self._exchanges = Exchanges()
         self._begin: dict[str, list[int]] = {}
-        """Sessions that the broker has lost, with the connections that began the next: until those speak."""
+        """Sessions that the broker has lost, with the connections that began others: until they speak."""
 
     def lost(self, source: str, session: str, connection: int) -> None:
         """Note that the broker had nothing of a session any more when that connection began.

@@ -62,7 +62,7 @@ _PLACES: tuple[Point, ...] = (
     Point("moving a sink's cursor", "", "gateway.sinks.outbox:Outbox.advance", most=4),
     # A checkpoint, in its order.
     Point("the checkpoint", "", "gateway.pipeline:River._checkpoint", most=2),
-    Point("settling the outboxes", "", "gateway.pipeline:River._settle", most=2),
+    Point("settling an outbox", "", "gateway.sinks.outbox:Outbox.settle", most=2),
     Point("committing the state", "", "gateway.journal.checkpoint:Checkpoint.commit", most=2),
     Point("telling an outbox of the checkpoint", "", "gateway.sinks.outbox:Outbox.checkpointed", most=2),
     Point("trimming the journal", "", "gateway.journal.segments:Segments.trim", most=2),

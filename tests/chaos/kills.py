@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from tests.chaos.crash_points import Point
     from tests.chaos.outcome import Outcome, Scenario
 
+    Act = Callable[[Victim, Point | None], None]
+
 QUICK_SIZE = Size(devices=600, speed=1_300, messages=50_000)
 QUICK_KILLS, QUICK_CUTS = 20, 10
 FULL_SIZE = Size(devices=600, speed=400, messages=50_000)
@@ -54,16 +56,15 @@ def power_cuts(folder: Path, rng: random.Random) -> Outcome:
 def kills_and_power_cuts(folder: Path, rng: random.Random) -> Outcome:
     """Some of both, in turns: every second one at a crash point."""
     points = iter(rng.sample(POINTS, (QUICK_KILLS + QUICK_CUTS) // 2))
-    acts: list[Callable[[Victim], None]] = []
-    for number in range(QUICK_KILLS + QUICK_CUTS):
-        act = Victim.cut_power if number % 3 == 2 else _kill
-        point = next(points) if number % 2 else None
-        acts.append(lambda victim, act=act, point=point: act(victim, point))
+    acts: list[tuple[Act, Point | None]] = [
+        (Victim.cut_power if number % 3 == 2 else _kill, next(points) if number % 2 else None)
+        for number in range(QUICK_KILLS + QUICK_CUTS)
+    ]
     rng.shuffle(acts)
 
     def hurt(victim: Victim) -> None:
-        for act in acts:
-            act(victim)
+        for act, point in acts:
+            act(victim, point)
 
     return undergo(folder, rng, size=QUICK_SIZE, hurt=hurt, say=told(f"of {len(acts)}"), recorded=True)
 

@@ -32,6 +32,10 @@ async def test_a_backup_of_a_working_gateway_goes_on_elsewhere(tmp_path: Path) -
             first.wait(lambda now: now["uplinks"]["journalled"] > 500, "it works")
             said = ecluse("backup", copy, "--config", tmp_path / "one" / "ecluse.toml")
             assert said.exit_code == 0, said.output
+            copied = first.wait(lambda now: now["uplinks"]["journalled"] > 0, "it is asked")["uplinks"][
+                "journalled"
+            ]
+            first.wait(lambda now: now["uplinks"]["journalled"] > copied + 20, "it goes on")
             ledger = people.end()
         first.kill()
     assert ecluse("restore", "--check", copy).exit_code == 0

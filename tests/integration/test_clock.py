@@ -84,7 +84,7 @@ async def test_a_clock_that_is_set_changes_nothing(tmp_path: Path) -> None:
             assert running.component("clock")["state"] == "degraded"
             machine.set(0)
             machine.is_settled(within_s=90)
-            assert "clock settled" in running.log
+            running.wait(lambda _: "clock settled" in running.log, "it is said")
             # Back, and killed; set right meanwhile, and confirmed.
             machine.set(-AN_HOUR)
             machine.is_suspect()
