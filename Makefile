@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DEMO ?=
 CHAOS ?=
-PYTEST ?= -n 2 --dist loadgroup
+PYTEST ?= -n 4 --dist loadgroup
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test lint servers bench bench-quick chaos chaos-quick docs requirements clean

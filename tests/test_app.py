@@ -107,7 +107,7 @@ def test_two_gateways_on_one_folder(tmp_path: Path, broker: Broker) -> None:
         second = subprocess.run(command, capture_output=True, text=True, check=False, cwd=PROJECT, timeout=60)
         assert second.returncode == STORAGE
         assert running.process is not None
-        assert f"process {running.process.pid}" in paragraph(second.stderr)[0]
+        assert f"process ({running.process.pid})" in paragraph(second.stderr)[0]
         assert (running.status() or {})["connection"]["state"] == "connected"
 
 

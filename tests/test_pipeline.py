@@ -257,7 +257,8 @@ async def test_at_qos_2_a_cut_at_any_await_counts_each_uplink_once(tmp_path: Pat
         balanced(after)
         return after.uplinks.duplicate
 
-    came_again = await asyncio.gather(*(cut_at(place) for place in range(1, whole.crossing.count + 1)))
+    every_second = range(1, whole.crossing.count + 1, 2)  # the others are those of the test above
+    came_again = await asyncio.gather(*(cut_at(place) for place in every_second))
     assert sum(came_again) > 0, "between journal and PUBREC, it is sent again"
 
 

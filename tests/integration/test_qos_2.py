@@ -160,7 +160,7 @@ def _go_through(running: GatewayProcess, proxy: StepProxy, hurts: Iterator[tuple
         )
         seen = now["uplinks"]["journalled"]
         if step is None:
-            threading.Event().wait(rng.uniform(0.0, 0.5))
+            threading.Event().wait(random.random() / 2)
         else:
             proxy.arm(step)
             assert step.reached.wait(20), f"{step} was reached"

@@ -211,7 +211,7 @@ def test_one_at_a_time(week: Past) -> None:
     assert not (week.folder / FOLDER).exists()
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=4, deadline=None)
 @given(data=st.data())
 def test_whatever_the_order_unchanged_rules_change_nothing(
     data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
