@@ -120,9 +120,10 @@ class JournalReader:
                 )
                 for position, blob in connection.execute(query, (after,)):
                     record = sound(position, blob)
-                    if isinstance(record, Control) and position <= segment.last:
-                        if record.kind is not ControlKind.REWRITE:
-                            found.append((position, record))
+                    if position > segment.last or not isinstance(record, Control):
+                        continue
+                    if record.kind is not ControlKind.REWRITE:
+                        found.append((position, record))
         return found
 
 
