@@ -188,7 +188,7 @@ class InfluxSink:
     async def _ask(self, path: str, query: Mapping[str, str], body: bytes, content: str) -> str:
         """Return the server's answer. Raises `SinkUnavailable`, or `NotDeleted` where it will never do it."""
         reply = await self._post(path, query, body, content)
-        if reply.status in (400, 401, 403, 404, 405, 422, 501):
+        if reply.status in (400, 403, 404, 405, 422, 501):
             raise influx_removal.NotDeleted(f"not deleted: {reply.status}: {_sentence(reply)[:300]}")
         _raise_unless_stored(reply, self._settings)
         return reply.text

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     Ask = Callable[[str, Mapping[str, str], bytes, str], Awaitable[str]]
     """(path, query, body, content type) → the answer's text. Raises `SinkUnavailable`, `NotDeleted`."""
 
-STATEMENTS = 200
+STATEMENTS = 50
 """InfluxDB 1 is given so many at once: it works them off one after the other."""
 FORM = "application/x-www-form-urlencoded"
 MS = 10**6
@@ -35,15 +35,18 @@ class NotDeleted(Exception):  # noqa: N818 - says what became of the points
 async def from_influxdb1(ask: Ask, database: str, bodies: Sequence[bytes]) -> list[tuple[bytes, str]]:
     """Delete; return the points that could not be, each with the reason."""
     wanted = list(removal.removals(bodies))
-    names = sorted({one.measurement for one in wanted})
-    keys = dict(
-        zip(names, await _tag_keys(ask, database, names), strict=True)
-    )
     left: list[tuple[bytes, str]] = []
     for first in range(0, len(wanted), STATEMENTS):
         part = wanted[first : first + STATEMENTS]
-        statements = [removal.influxql(one, keys[one.measurement]) for one in part]
-        for one, result in zip(part, await _results(ask, database, statements), strict=False):
+        names = sorted({one.measurement for one in part})
+        try:
+            known = await _results(ask, database, [removal.show_tag_keys(name) for name in names])
+            keys = dict(zip(names, map(_tag_keys, known), strict=True))
+            statements = [removal.influxql(one, keys[one.measurement]) for one in part]
+            results = await _results(ask, database, statements)
+        except NotDeleted as why:
+            results = [{"error": str(why)}] * len(part)
+        for one, result in zip(part, results, strict=True):
             if "error" in result:
                 left += refused([one], f"not deleted: {result['error']}")
     return left
@@ -94,12 +97,11 @@ def _seconds(at_ms: int) -> str:
     return f"{at_ms // 1000}.{at_ms % 1000:03d}"
 
 
-async def _tag_keys(ask: Ask, database: str, names: Sequence[str]) -> list[set[str]]:
-    """Return the tags that InfluxDB 1 knows of each measurement."""
-    results = await _results(ask, database, [removal.show_tag_keys(name) for name in names])
-    return [
-        {row[0] for series in result.get("series", ()) for row in series["values"]} for result in results
-    ]
+def _tag_keys(result: Mapping[str, Any]) -> set[str]:
+    """Return the tags of a measurement, from InfluxDB 1's answer; none where it has no such measurement."""
+    if "error" in result:
+        raise NotDeleted(result["error"])
+    return {row[0] for series in result.get("series", ()) for row in series["values"]}
 
 
 async def _results(ask: Ask, database: str, statements: Sequence[str]) -> list[dict[str, Any]]:
@@ -110,5 +112,6 @@ async def _results(ask: Ask, database: str, statements: Sequence[str]) -> list[d
     if len(results) == len(statements):
         return results
     # It stops at a statement that fails.
-    missing = {"error": answer.get("error") or next((r["error"] for r in results if "error" in r), "no answer")}
+    told = [result["error"] for result in results if "error" in result]
+    missing = {"error": answer.get("error") or (told[0] if told else "no answer")}
     return [*results, *([missing] * (len(statements) - len(results)))]
