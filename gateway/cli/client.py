@@ -45,13 +45,29 @@ class Client:
         """Return an answer's body. Raises Unreachable (nobody answers) or QueryError (refused, with why)."""
         return self._answer("GET", path, asked, TIMEOUT_S)
 
-    def post(self, path: str, asked: Mapping[str, str] | None = None, *, timeout_s: float = TIMEOUT_S) -> Any:  # noqa: ANN401 - JSON is anything
+    def post(  # noqa: ANN401 - JSON is anything
+        self,
+        path: str,
+        asked: Mapping[str, str] | None = None,
+        *,
+        body: bytes | None = None,
+        timeout_s: float = TIMEOUT_S,
+    ) -> Any:
         """Have something done; return what JSON says of it. Raises as `get`."""
-        return self._read(self._answer("POST", path, asked, timeout_s))
+        return self._read(self._answer("POST", path, asked, timeout_s, body))
 
-    def _answer(self, method: str, path: str, asked: Mapping[str, str] | None, timeout_s: float) -> bytes:
+    def _answer(
+        self,
+        method: str,
+        path: str,
+        asked: Mapping[str, str] | None,
+        timeout_s: float,
+        body: bytes | None = None,
+    ) -> bytes:
         query = f"?{urllib.parse.urlencode(asked)}" if asked else ""
-        request = urllib.request.Request(f"{self.url}{path}{query}", method=method)  # noqa: S310 - http:// only, above
+        request = urllib.request.Request(f"{self.url}{path}{query}", data=body, method=method)  # noqa: S310 - http:// only, above
+        if body is not None:
+            request.add_header("Content-Type", "application/vnd.apache.arrow.stream")
         if self._token:
             request.add_header("Authorization", f"Bearer {self._token}")
         try:

@@ -140,6 +140,16 @@ class DryRun:
         """The positions between which the journal is read: (after, through]."""
         return self._after, self._journal.end
 
+    @property
+    def checkpoint(self) -> int:
+        """The position of the last checkpoint."""
+        return self._known.saved.cut.position
+
+    @property
+    def controls(self) -> list[ControlKind]:
+        """The kinds of the journal's control records, in order."""
+        return [record.kind for _, record in self._controls]
+
     def run(self, progress: Callable[[int], None]) -> Report:
         """Go through the journal, and compare. `progress` is told the position reached.
 
