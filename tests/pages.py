@@ -191,6 +191,9 @@ class Site:
     paused: list[tuple[str, float]] = field(default_factory=list)
     refuses: Exception | None = None
     """What copying the stores ends with."""
+    rewritten: list[bytes] = field(default_factory=list)
+    waits: str = ""
+    """What a rewriting has to wait for."""
 
 
 @contextlib.contextmanager
@@ -227,6 +230,13 @@ def site(
             raise served.refuses
         return ["embedded.duckdb"]
 
+    async def rewrite(body: bytes) -> str:
+        if served.refuses is not None:
+            raise served.refuses
+        if not served.waits:
+            served.rewritten.append(body)
+        return served.waits
+
     answers = Answers(
         snapshot=lambda: served.now,
         page=render,
@@ -234,6 +244,7 @@ def site(
         pause=pause,
         confirm_clock=confirm_clock,
         copy_stores=copy_stores,
+        rewrite=rewrite,
     )
     app = application(answers, key=Key(token))
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning", ws="none", lifespan="off"))
