@@ -121,10 +121,11 @@ async def live(
 
     `around` as in `tests.river.opened`.
     """
-    clock, broker = ManualClock(START_NS), MemoryBroker()
+    clock, broker = ManualClock(at(steps[0].minute)), MemoryBroker()
     await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
     past = Past(folder)
     async with opened(folder, clock=clock, around=around) as parts:
+        await parts.replay()
         flowing = Flowing(parts, broker, clock)
         plans, devices = PLANS, DEVICES
         first = steps[0]
