@@ -11,7 +11,7 @@ from gateway.outlets import arrow, line_protocol, pieces
 from gateway.reprocess.derivation import taken
 from gateway.reprocess.door import JournalDoor
 from gateway.reprocess.rewriting import Needs, lots
-from tests.reprocess.past import START_NS, Past
+from tests.reprocess.past import DAY, Past, at
 from tests.river import opened
 
 if TYPE_CHECKING:
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from tests.river import Stored
 
 ALL = Needs(once=True, imprecise=True)
-FAR_AHEAD = START_NS + 60 * 86_400 * 10**9
+END_OF_WEEK = 6 * DAY - 28.5
+"""When a gateway that lived through `hourly(0, 6 * DAY)` starts again: no other window has ended meanwhile."""
 __all__ = ["ALL", "Recorder", "apply", "reopened"]
 
 
@@ -93,9 +94,9 @@ def apply(past: Past, dry_run: DryRun, *, most: int | None = None, needs: Needs 
 
 
 async def reopened(
-    folder: Path, *, around: Callable[[str, Any], Any] = lambda _, part: part, now_ns: int = FAR_AHEAD
+    folder: Path, *, around: Callable[[str, Any], Any] = lambda _, part: part, minute: float = END_OF_WEEK
 ) -> Stored:
     """Start the gateway again and let it take what is in its journal; return what its sink has then."""
-    async with opened(folder, clock=ManualClock(now_ns), around=around) as parts:
+    async with opened(folder, clock=ManualClock(at(minute)), around=around) as parts:
         await parts.replay()
         return await parts.stored()
