@@ -82,8 +82,6 @@ def differing(report: Report) -> int:
 def apply(settings: Settings, dry_run: DryRun, compared: Compared, clock: Clock) -> Done:
     """Put everything into the journal, with a bar; note what was done. Raises EcluseError."""
     report, done = compared.report, Done()
-    done.removed = sum(found.removed for found in report.differences)
-    done.written = differing(report) - done.removed
     began = instant_text(clock.now_ns())
     try:
         with _door(settings, dry_run, done) as door:
@@ -106,6 +104,8 @@ def _put_all(door: Door, compared: Compared, needs: Needs, done: Done) -> None:
         for lot in rewriting.lots(compared.before, compared.after, needs):
             door.put(lot.body)
             done.records += 1
+            done.removed += lot.points if lot.removes else 0
+            done.written += 0 if lot.removes else lot.points
             bar.advance(going, lot.points)
 
 

@@ -37,10 +37,11 @@ MOST_BYTES = 4_000_000
 
 @dataclass(frozen=True, slots=True)
 class Lot:
-    """A record's body, and for how many of the points that differ it stands: for the bar."""
+    """A record's body, and for how many of the points that differ it stands; whether it removes them."""
 
     body: bytes
     points: int = 0
+    removes: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +74,7 @@ def _lots_of(change: Change, needs: Needs) -> Iterator[Lot]:
         places = _places(change)
         gone = gone[np.argsort(places[gone])]  # so that neighbours can be deleted together
         content = _table(before, name, gone, mark=(REMOVED, places[gone]))
-        yield from _cut(content, To.OVERWRITING, counts=len(change.removed))
+        yield from _cut(content, To.OVERWRITING, counts=len(change.removed), removes=True)
         if needs.imprecise and _tags_vary(change):
             yield from _cut(_table(after, name, change.same[:, 1]), To.OVERWRITING)
     if len(change.added):
@@ -212,18 +213,19 @@ def _table(
     return pa.Table.from_arrays(arrays, schema=pa.schema(described, metadata={"measurement": measurement}))
 
 
-def _cut(content: pa.Table, to: To, *, counts: int = 0) -> Iterator[Lot]:
+def _cut(content: pa.Table, to: To, *, counts: int = 0, removes: bool = False) -> Iterator[Lot]:
     """Yield a table in records of the size that one may have; `counts` is spread over them."""
     for first in range(0, len(content), POINTS_A_RECORD):
         part = content.slice(first, POINTS_A_RECORD)
         points = min(max(counts - first, 0), len(part))
-        yield from _small(part, to, points)
+        for body, share in _small(part, to, points):
+            yield Lot(body, share, removes)
 
 
-def _small(part: pa.Table, to: To, points: int) -> Iterator[Lot]:
+def _small(part: pa.Table, to: To, points: int) -> Iterator[tuple[bytes, int]]:
     body = rewrites.encode(part, to)
     if len(body) <= MOST_BYTES or len(part) == 1:
-        yield Lot(body, points)
+        yield body, points
         return
     half = len(part) // 2
     yield from _small(part.slice(0, half), to, min(points, half))
