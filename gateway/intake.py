@@ -47,7 +47,9 @@ class RewriteIntake:
         try:
             await asyncio.to_thread(rewrites.decode, body)
         except ValueError as error:
-            raise QueryError(str(error), hint="is ecluse replay of the same version as the gateway?") from error
+            raise QueryError(
+                str(error), hint="is ecluse replay of the same version as the gateway?"
+            ) from error
         async with self._one:
             if why := self._obstacle():
                 return why

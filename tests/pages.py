@@ -195,6 +195,14 @@ class Site:
     waits: str = ""
     """What a rewriting has to wait for."""
 
+    async def rewrite(self, body: bytes) -> str:
+        """Take what a reprocessing rewrites."""
+        if self.refuses is not None:
+            raise self.refuses
+        if not self.waits:
+            self.rewritten.append(body)
+        return self.waits
+
 
 @contextlib.contextmanager
 def site(
@@ -230,13 +238,6 @@ def site(
             raise served.refuses
         return ["embedded.duckdb"]
 
-    async def rewrite(body: bytes) -> str:
-        if served.refuses is not None:
-            raise served.refuses
-        if not served.waits:
-            served.rewritten.append(body)
-        return served.waits
-
     answers = Answers(
         snapshot=lambda: served.now,
         page=render,
@@ -244,7 +245,7 @@ def site(
         pause=pause,
         confirm_clock=confirm_clock,
         copy_stores=copy_stores,
-        rewrite=rewrite,
+        rewrite=served.rewrite,
     )
     app = application(answers, key=Key(token))
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning", ws="none", lifespan="off"))

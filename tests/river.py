@@ -98,7 +98,7 @@ class Opened:
         return records
 
     async def stored(self) -> Stored:
-        """Return the points in the outbox, as a sink that overwrites has them: of each field the last writing."""
+        """Return the points in the outbox: of each field the last writing, unless it was removed since."""
         found: Stored = {}
         for _, entry in await self.log.outbox.next(SINK, 10**9, 10**12):
             for line in entry.body.split(b"\n"):

@@ -1,10 +1,10 @@
 """The gateway's HTTP: status page, health, metrics, and the questions of `ecluse query`.
 
 Read-only but for four things: pausing a sink, confirming a suspect clock, copying the embedded stores for a
-backup, and taking what `ecluse replay --apply` writes and removes. Where there is a token, everything but `/healthz` and `/readyz` asks for
-it, as a Bearer token or as the password of any user. Where there is none, only requests addressed to this
-machine's own names are answered: a page of another site that a browser here is looking at cannot read the
-status by giving its own name our address.
+backup, and taking what `ecluse replay --apply` writes and removes. Where there is a token, everything but
+`/healthz` and `/readyz` asks for it, as a Bearer token or as the password of any user. Where there is none,
+only requests addressed to this machine's own names are answered: a page of another site that a browser here
+is looking at cannot read the status by giving its own name our address.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
 _OPEN = frozenset({"/healthz", "/readyz"})
 MOST_BODY = 16_000_000
-"""What is read of a request, in bytes: a record of a reprocessing is a quarter of it at most, but for one point."""
+"""What is read of a request, in bytes: a record of a reprocessing has a quarter of it, or a single point."""
 _HEADERS = [
     (b"content-security-policy", b"default-src 'self'; frame-ancestors 'none'; form-action 'self'"),
     (b"x-content-type-options", b"nosniff"),

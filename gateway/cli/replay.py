@@ -231,7 +231,9 @@ def _show_done(done: applying.Done | None, settings: config.Settings) -> None:
     when = "They go to" if done.delivers else "Once the gateway runs again, they go to"
     screen.print(f"{when} {names}; ecluse status tells what still waits.", markup=False)
     for name in done.files:
-        screen.print(f"A sink cannot do all of it: {settings.state_dir / name} lists what is left.", markup=False)
+        screen.print(
+            f"A sink cannot do all of it: {settings.state_dir / name} lists what is left.", markup=False
+        )
 
 
 def _row(difference: Difference) -> tuple[object, ...]:

@@ -146,9 +146,7 @@ def _changes(before: Store, after: Store, found: tuple[Measurement | None, ...])
     there = [one for one in found if one is not None]
     tags = sorted({tag for one in there for tag in one.tags})
     for start, end in _slices(there):
-        yield _compared(
-            there[0], _side(before, old, tags, start, end), _side(after, new, tags, start, end)
-        )
+        yield _compared(there[0], _side(before, old, tags, start, end), _side(after, new, tags, start, end))
 
 
 def _slices(found: Sequence[Measurement]) -> Iterator[tuple[int, int]]:
@@ -177,9 +175,7 @@ def _side(store: Store, found: Measurement | None, tags: Sequence[str], start: i
         column = answer.column(tag) if tag in found.tags else absent
         keys[f"tag:{tag}"] = pc.fill_null(column, "")
     own = 1 + len(found.tags)  # the columns behind are the fields, in their order
-    return Side(
-        pa.table(keys), {name: answer.column(own + place) for place, name in enumerate(found.fields)}
-    )
+    return Side(pa.table(keys), {name: answer.column(own + place) for place, name in enumerate(found.fields)})
 
 
 def _compared(found: Measurement, before: Side, after: Side) -> Change:

@@ -163,9 +163,8 @@ class Derivation:
         product = self._treatment.take()
         made = [*product.raw, *product.windows]
         bodies = [columns.encode(kept) for points in made if len(kept := self._kept(points))]
-        for rewrite in product.rewritten:
-            if rewrite.reaches(once=False) and len(kept := self._rewritten(rewrite.points)):
-                bodies.append(columns.encode(kept))
+        rewritten = [self._rewritten(one.points) for one in product.rewritten if one.reaches(once=False)]
+        bodies += [columns.encode(kept) for kept in rewritten if len(kept)]
         if bodies:
             self.store.write(bodies)
 

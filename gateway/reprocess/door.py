@@ -60,7 +60,7 @@ class JournalDoor:
 
 
 def require_settled(kinds: list[ControlKind]) -> None:
-    """Raise EcluseError where the clock is suspect by the journal's control records, given by kind in order."""
+    """Raise EcluseError where the clock is suspect, by the kinds of the journal's control records."""
     turns = [kind for kind in kinds if kind in (ControlKind.CLOCK_SUSPECT, ControlKind.CLOCK_SETTLED)]
     if turns and turns[-1] is ControlKind.CLOCK_SUSPECT:
         raise EcluseError(

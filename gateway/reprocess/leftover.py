@@ -34,11 +34,15 @@ def lines(kind: str, before: Store, after: Store) -> Iterator[bytes]:
             yield from _told(b"delete ", change, change.before, gone, strings=True)
         return
     gone_whole = {
-        (name, series) for name, side, _ in rewriting.vanished(before, after) for series in rewriting.series_of(side)
+        (name, series)
+        for name, side, _ in rewriting.vanished(before, after)
+        for series in rewriting.series_of(side)
     }
     for change in changes(before, after):
         series = rewriting.series_of(change.before)
-        stays = [row for row in change.removed.tolist() if (change.measurement, series[row]) not in gone_whole]
+        stays = [
+            row for row in change.removed.tolist() if (change.measurement, series[row]) not in gone_whole
+        ]
         yield from _told(b"delete ", change, change.before, np.array(stays, np.int64), strings=False)
         other = change.changed[rewriting.replaces_field(change), 1]
         yield from _told(b"replace ", change, change.after, other, strings=False)

@@ -1,4 +1,4 @@
-"""What is to be written and removed so that the sinks hold what today's rules give: as records of the journal.
+"""What is to be written and removed for the sinks to hold what today's rules give: as records of the journal.
 
 Sinks that overwrite are told first to remove the points whose series or time is gone, and those that lose a
 field (a point that is written again keeps the fields that it had); then to write the points that are new or
@@ -184,7 +184,7 @@ def _table(
     mark: tuple[str, Int64 | int] | None = None,
     only: Mapping[str, Bool] | None = None,
 ) -> pa.Table:
-    """Return some points as `columns` has them; `mark` is one more field, `only` what of the fields is given."""
+    """Return some points as `columns` has them; `mark` is one more field, `only` what of the others."""
     index = pa.array(rows)
     keys = side.keys.take(index)
     arrays = [keys.column("time")]

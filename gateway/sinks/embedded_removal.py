@@ -22,7 +22,7 @@ def is_removal(content: pa.Table) -> bool:
 
 
 def remove(connection: DuckDBPyConnection, table: Table, content: pa.Table) -> None:
-    """Remove the points of these series and times, as often as they were written, in the caller's transaction.
+    """Remove the points of these series and times, in the caller's transaction.
 
     Points of the same time with other tags besides stay.
     """
@@ -35,9 +35,7 @@ def remove(connection: DuckDBPyConnection, table: Table, content: pa.Table) -> N
     known = dict(columns.roles(kept, columns.TAG))
     absent = pa.nulls(len(kept), pa.string())
     removing = {"own:time": times}
-    removing |= {
-        embedded_sql.stored(name, "tag:"): known[name] if name in known else absent for name in table.tags
-    }
+    removing |= {embedded_sql.stored(name, "tag:"): known.get(name, absent) for name in table.tags}
     connection.register("removing", pa.table(removing))
     try:
         embedded_sql.run(connection, embedded_sql.remove(table))

@@ -325,9 +325,7 @@ class Store:
         if table is not None:
             embedded_removal.remove(connection, table, content)
 
-    def _append_all(
-        self, connection: duckdb.DuckDBPyConnection, kept: dict[str, list[pa.Table]]
-    ) -> None:
+    def _append_all(self, connection: duckdb.DuckDBPyConnection, kept: dict[str, list[pa.Table]]) -> None:
         """Append what was gathered, and forget it."""
         for measurement, contents in kept.items():
             self._append(connection, self._tables[measurement], contents)

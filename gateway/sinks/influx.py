@@ -183,7 +183,9 @@ class InfluxSink:
             case Api.VICTORIAMETRICS:
                 return await influx_removal.from_victoria_metrics(self._ask, bodies)
             case Api.INFLUXDB3:
-                return removal.refused([*removal.removals(bodies)], "not deleted: InfluxDB 3 has no such call")
+                return removal.refused(
+                    [*removal.removals(bodies)], "not deleted: InfluxDB 3 has no such call"
+                )
 
     async def _ask(self, path: str, query: Mapping[str, str], body: bytes, content: str) -> str:
         """Return the server's answer. Raises `SinkUnavailable`, or `NotDeleted` where it will never do it."""
@@ -239,9 +241,7 @@ class InfluxSink:
         content = gzip.compress(body, 1) if settings.gzip else body
         return await self._post(path, query | {"precision": "ns"}, content)
 
-    async def _post(
-        self, path: str, query: Mapping[str, str], body: bytes, content: str = LINES
-    ) -> Reply:
+    async def _post(self, path: str, query: Mapping[str, str], body: bytes, content: str = LINES) -> Reply:
         settings = self._settings
         headers = {"Content-Type": content}
         if settings.gzip and content == LINES:

@@ -81,7 +81,10 @@ async def _delete_series(ask: Ask, one: Removal) -> None:
     text = await ask("/api/v1/series", {}, _form(removal.selector(one), start="1", end="4102444800"), FORM)
     others = removal.other_labels(one, json.loads(text)["data"])
     selector = removal.selector(one, others)
-    for bounds in ({"start": "1", "end": _seconds(one.first // MS - 1)}, {"start": _seconds(one.last // MS + 1)}):
+    for bounds in (
+        {"start": "1", "end": _seconds(one.first // MS - 1)},
+        {"start": _seconds(one.last // MS + 1)},
+    ):
         if await ask("/api/v1/export", {}, _form(selector, **bounds), FORM):
             raise NotDeleted(
                 "not deleted: VictoriaMetrics deletes a series whole, and this one has points of other times"

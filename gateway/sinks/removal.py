@@ -1,4 +1,4 @@
-"""Points that are to be removed: how they are told from others, and how databases are asked to delete them. Pure.
+"""Points that are to be removed: how they are told from others, and what databases are asked. Pure.
 
 A removal waits in an outbox among the points, in the order in which it is to be done. It is a body of points
 as they were, each with one field more:
@@ -97,7 +97,7 @@ def influxql(removal: Removal, tag_keys: Collection[str]) -> str:
     wanted = {**dict.fromkeys(sorted(set(tag_keys) - named.keys()), ""), **named}
     where = [f"{_quoted(key)} = {_quoted(value, chr(39))}" for key, value in wanted.items()]
     where += [f"time >= {removal.first:d}", f"time <= {removal.last:d}"]
-    return f"DELETE FROM {_quoted(removal.measurement)} WHERE {' AND '.join(where)}"
+    return f"DELETE FROM {_quoted(removal.measurement)} WHERE {' AND '.join(where)}"  # noqa: S608 - all quoted
 
 
 def show_tag_keys(measurement: str) -> str:
@@ -118,7 +118,7 @@ def predicate(removal: Removal) -> bytes:
 
 
 def selector(removal: Removal, others: Iterable[str] = ()) -> str:
-    """Return the selector of VictoriaMetrics for a removal's series; `others` are labels that they have not."""
+    """Return VictoriaMetrics' selector of a removal's series; `others` are labels that they have not."""
     names = "|".join(re.escape(f"{removal.measurement}_{name}") for name in sorted(removal.fields))
     labels = [f"__name__=~{_quoted(names)}"]
     labels += [f"{key}={_quoted(value)}" for key, value in removal.tags]

@@ -54,7 +54,7 @@ def decode(body: bytes) -> Rewrite:
         content.validate(full=True)
         _require_whole(content)
         return Rewrite(columns.from_table(content), To(content.schema.metadata[b"to"].decode()))
-    except (pa.ArrowException, KeyError, TypeError, UnicodeDecodeError) as error:
+    except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"not the points of a reprocessing: {error}") from error
 
 
@@ -62,7 +62,7 @@ def _require_whole(content: pa.Table) -> None:
     """Raise ValueError or KeyError where a column is none that `columns` makes."""
     metadata = content.schema.metadata or {}
     if not metadata.get(b"measurement") or any(field.metadata is None for field in content.schema):
-        raise ValueError("not the points of a reprocessing: no measurement, or a column without a role")
+        raise ValueError("no measurement, or a column without a role")
     own = dict(columns.roles(content, columns.OWN))
     for name, values in own.items():
         if values.type != _OWN[name] or values.null_count:

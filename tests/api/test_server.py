@@ -167,7 +167,7 @@ def test_a_question_without_a_store_is_answered(open_site: Site) -> None:
 
 
 def test_points_of_a_reprocessing_are_taken(open_site: Site) -> None:
-    """Whole; or it says what they must wait for, what is wrong with them, or that they are too many at once."""
+    """Whole; or it says what they wait for, what is wrong with them, or that they are too many at once."""
     url = f"{open_site.url}/api/rewrites"
     assert post(url, b"points") == (200, {"waits": ""})
     assert open_site.rewritten == [b"points"]

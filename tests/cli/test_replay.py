@@ -115,7 +115,7 @@ class TestApplying:
 
     @pytest.fixture
     def mended(self, folder: Path, tmp_path: Path) -> Path:
-        """Settings of a copy of that gateway, with a profile that was mended and a sink that cannot overwrite."""
+        """A copy of that gateway, with a profile that was mended and a sink that cannot overwrite."""
         shutil.copytree(folder / "state", tmp_path / "state")
         shutil.copytree(SHIPPED, tmp_path / "profiles")
         file = tmp_path / "profiles" / "bin-level" / "profile.yaml"
@@ -145,7 +145,7 @@ class TestApplying:
         (listed,) = state.glob("replay-*-vm.txt")
         assert listed.name in words
         lines = listed.read_text(encoding="utf-8").splitlines()
-        assert {line.partition(" ")[0] for line in lines} == {"replace", "delete"}
+        assert {line.partition(" ")[0] for line in lines} == {"replace"}
         assert any(line.startswith("replace waste,device=bin-1,") for line in lines)
         (noted,) = (state / "replays.jsonl").read_text(encoding="utf-8").splitlines()
         record = json.loads(noted)

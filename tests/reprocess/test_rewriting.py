@@ -1,4 +1,4 @@
-"""What a reprocessing rewrites goes the river's way: whatever is cut off, the same points in the same order."""
+"""What a reprocessing rewrites goes the river's way: whatever is cut off, the same points in the end."""
 
 from __future__ import annotations
 
@@ -103,7 +103,9 @@ class Telling:
             await flowing.cut()
 
 
-async def test_a_cut_at_any_await_changes_nothing(past: Past, bodies: Sequence[bytes], tmp_path: Path) -> None:
+async def test_a_cut_at_any_await_changes_nothing(
+    past: Past, bodies: Sequence[bytes], tmp_path: Path
+) -> None:
     """Cancelled before or behind any call of journal or outlet, then recovered: the same points."""
 
     async def told(stop_at: int) -> tuple[Stored, Telling]:
@@ -153,13 +155,15 @@ async def test_what_is_not_taken_now(past: Past, bodies: Sequence[bytes], tmp_pa
         await parts.replay()
         flowing = Flowing(parts, MemoryBroker(), clock)
         end = parts.journal.end
-        assert "too much waits for the sink lines" in await intake_of(parts, clock, outbox_bytes=4).take(bodies[0])
+        assert "too much waits for the sink lines" in await intake_of(parts, clock, outbox_bytes=4).take(
+            bodies[0]
+        )
         closed = intake_of(parts, clock)
         closed.is_open = False
         assert "starting or stopping" in await closed.take(bodies[0])
         intake = intake_of(parts, clock)
         for garbage in (b"", b"{}", bodies[0][:-40], bodies[0][100:], _of_another_kind()):
-            with pytest.raises(QueryError, match="not the points|no field|own|no times|to"):
+            with pytest.raises(QueryError, match="not the points"):
                 await intake.take(garbage)
         assert parts.journal.end == end
         assert await intake.take(bodies[0]) == ""

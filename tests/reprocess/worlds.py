@@ -11,8 +11,10 @@ from gateway.outlets import arrow, line_protocol, pieces
 from gateway.reprocess.derivation import taken
 from gateway.reprocess.door import JournalDoor
 from gateway.reprocess.rewriting import Needs, lots
+from gateway.testing import MemoryBroker
 from tests.reprocess.past import DAY, Past, at
-from tests.river import opened
+from tests.reprocess.test_dry_run import hourly
+from tests.river import Flowing, opened
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,9 +26,10 @@ if TYPE_CHECKING:
     from tests.river import Stored
 
 ALL = Needs(once=True, imprecise=True)
-END_OF_WEEK = 6 * DAY - 28.5
-"""When a gateway that lived through `hourly(0, 6 * DAY)` starts again: no other window has ended meanwhile."""
-__all__ = ["ALL", "Recorder", "apply", "reopened"]
+WEEK = [*hourly(0, 6 * DAY)[::4]]
+"""Two bins speak every two hours, for six days."""
+END_OF_WEEK = WEEK[-1].minute + 1.5
+"""When a gateway that lived through it starts again: no other window has ended meanwhile."""
 
 
 class Recorder:
@@ -97,6 +100,11 @@ async def reopened(
     folder: Path, *, around: Callable[[str, Any], Any] = lambda _, part: part, minute: float = END_OF_WEEK
 ) -> Stored:
     """Start the gateway again and let it take what is in its journal; return what its sink has then."""
-    async with opened(folder, clock=ManualClock(at(minute)), around=around) as parts:
+    clock = ManualClock(at(minute))
+    async with opened(folder, clock=clock, around=around) as parts:
         await parts.replay()
+        flowing = Flowing(parts, MemoryBroker(), clock)
+        clock.advance(1)
+        await flowing.flushed()
+        await flowing.end()
         return await parts.stored()

@@ -54,7 +54,11 @@ def lines(*args: Any, **kwargs: Any) -> bytes:
 
 def test_points_that_follow_each_other_are_removed_together() -> None:
     """Those between which something stays, and those of other series, are not."""
-    bodies = [lines([1, 2, 3, 5], mark=REMOVED), lines([6, 7], mark=REMOVED), lines([8], mark=REMOVED, device="b-2")]
+    bodies = [
+        lines([1, 2, 3, 5], mark=REMOVED),
+        lines([6, 7], mark=REMOVED),
+        lines([8], mark=REMOVED, device="b-2"),
+    ]
     found = [
         ((one.first - BASE) // SECOND, (one.last - BASE) // SECOND, dict(one.tags)["device"], len(one.lines))
         for one in removal.removals(bodies)
@@ -78,7 +82,7 @@ def test_what_is_asked_is_quoted() -> None:
     name = dict(one.tags)["device"]
     assert name == ODD
     asked = removal.influxql(one, {"device", "street", "site"})
-    assert asked == (
+    assert asked == (  # noqa: S608 - compared, not run
         """DELETE FROM "waste" WHERE "street" = '' AND "device" = 'it\\'s "odd" \\\\x' AND "site" = 'lyon'"""
         f" AND time >= {BASE + SECOND} AND time <= {BASE + SECOND}"
     )
@@ -95,7 +99,11 @@ async def test_influxdb_1_deletes_these_and_no_other(tmp_path: Path) -> None:
     """Not those of the same time with a tag more, not those between; what is written behind it stays."""
     with influxdb(tmp_path) as server:
         async with sink(url=server.url) as db:
-            kept = [lines(range(10), device="b-2"), lines(range(10), street="rue x"), lines(range(10), device=ODD)]
+            kept = [
+                lines(range(10), device="b-2"),
+                lines(range(10), street="rue x"),
+                lines(range(10), device=ODD),
+            ]
             await db.write([lines(range(10)), *kept])
             gone = lines([1, 2, 3, 7, 8], mark=REMOVED)
             await db.write([gone, lines([7]), lines([3, 4], device=ODD, mark=REMOVED)])
@@ -132,12 +140,14 @@ async def test_influxdb_1_that_has_no_such_database_refuses(tmp_path: Path) -> N
 async def test_influxdb_2_is_asked_by_its_own_call() -> None:
     """One for each range; what it refuses for good is refused, what it cannot do now is asked again."""
     body = lines([1, 2, 5], mark=REMOVED)
-    with faulty(Answer(204), Answer(204)) as server:
+    with faulty(Answer(204, body=b""), Answer(204, body=b"")) as server:
         async with sink(api=Api.INFLUXDB2, url=server.url, org="city") as db:
             await db.write([body])
         assert [json.loads(asked)["start"][17:19] for asked in server.bodies] == ["41", "45"]
-        assert all(json.loads(asked)["predicate"].startswith('_measurement="waste"') for asked in server.bodies)
-    with faulty(Answer(403), Answer(204)) as server:
+        assert all(
+            json.loads(asked)["predicate"].startswith('_measurement="waste"') for asked in server.bodies
+        )
+    with faulty(Answer(403), Answer(204, body=b"")) as server:
         async with sink(api=Api.INFLUXDB2, url=server.url, org="city") as db:
             with pytest.raises(PointsRejected, match="as the test asked") as refused:
                 await db.write([body])
@@ -171,7 +181,9 @@ async def test_victoria_metrics_deletes_what_has_vanished_whole(tmp_path: Path) 
                 )
             ]
             await db.write(encoded)
-            wait_until(lambda: len(server.export('{__name__="waste_level"}')) == 4, within_s=10, what="points")
+            wait_until(
+                lambda: len(server.export('{__name__="waste_level"}')) == 4, within_s=10, what="points"
+            )
             gone = [
                 line_protocol.encode(one, strings=False)
                 for one in (
@@ -203,8 +215,6 @@ async def test_the_embedded_store_removes_in_order(tmp_path: Path) -> None:
         rows = (await store.query("waste")).to_pylist()
     finally:
         await store.close()
-    found = {
-        street: [row["level"] for row in rows if row["street"] == street] for street in (None, "rue x")
-    }
+    found = {street: [row["level"] for row in rows if row["street"] == street] for street in (None, "rue x")}
     assert found == {None: [1, 2, 3, 4], "rue x": [0, 1, 2, 3, 4]}
     assert REMOVED not in rows[0]
