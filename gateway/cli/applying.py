@@ -47,7 +47,8 @@ class Door(Protocol):
 class Done:
     """What was applied: points by what became of them, records of the journal, files for the operator.
 
-    `delivers`: whether a gateway runs that brings it to the sinks; `ended`: whether all of it is journalled.
+    `delivers`: whether a gateway runs that brings it to the sinks; `ended`: whether all of it is journalled
+    (a line that says no stands before each that says yes: a kill leaves it alone).
     """
 
     written: int = 0
@@ -86,6 +87,7 @@ def apply(settings: Settings, dry_run: DryRun, compared: Compared, clock: Clock)
     try:
         with _door(settings, dry_run, done) as door:
             done.files = _leftovers(settings, compared, began)
+            _note(settings.state_dir / RECORD, report, done, began)
             _put_all(door, compared, _needs(settings), done)
         done.ended = True
     except (Unreachable, QueryError) as error:

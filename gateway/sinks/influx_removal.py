@@ -7,6 +7,7 @@ nothing. What cannot be deleted is returned with the reason, for the quarantine.
 
 from __future__ import annotations
 
+import contextlib
 import json
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
@@ -79,7 +80,7 @@ async def _delete_series(ask: Ask, one: Removal) -> None:
     # What was written a moment ago is seen only once it is flushed.
     await ask("/internal/force_flush", {}, b"", FORM)
     text = await ask("/api/v1/series", {}, _form(removal.selector(one), start="1", end="4102444800"), FORM)
-    others = removal.other_labels(one, json.loads(text)["data"])
+    others = removal.other_labels(one, _said(text, "data"))
     selector = removal.selector(one, others)
     for bounds in (
         {"start": "1", "end": _seconds(one.first // MS - 1)},
@@ -110,11 +111,17 @@ def _tag_keys(result: Mapping[str, Any]) -> set[str]:
 async def _results(ask: Ask, database: str, statements: Sequence[str]) -> list[dict[str, Any]]:
     """Return InfluxDB 1's answer to each statement; where it gives one for all, that one for each."""
     body = urlencode({"q": "; ".join(statements)}).encode()
-    answer = json.loads(await ask("/query", {"db": database}, body, FORM))
-    results: list[dict[str, Any]] = answer.get("results", [])
-    if len(results) == len(statements):
-        return results
+    results = _said(await ask("/query", {"db": database}, body, FORM), "results")
     # It stops at a statement that fails.
     told = [result["error"] for result in results if "error" in result]
-    missing = {"error": answer.get("error") or (told[0] if told else "no answer")}
+    missing = {"error": told[0] if told else "no answer"}
     return [*results, *([missing] * (len(statements) - len(results)))]
+
+
+def _said(text: str, name: str) -> list[dict[str, Any]]:
+    """Return a list of an answer's JSON. Raises NotDeleted where it has none: who answers is no database."""
+    with contextlib.suppress(ValueError, KeyError, TypeError):
+        found = json.loads(text)[name]
+        if isinstance(found, list) and all(isinstance(each, dict) for each in found):
+            return found
+    raise NotDeleted(f"not deleted: the answer was not understood: {text[:200]}")

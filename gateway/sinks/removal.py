@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 
 REMOVED = "own:removed"
 VANISHED = "own:vanished"
-_MARKS = (REMOVED.encode() + b"=", VANISHED.encode() + b"=")
+MARKS = frozenset({REMOVED, VANISHED})
+_BEGINNINGS = tuple(mark.encode() + b"=" for mark in MARKS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +51,9 @@ class Removal:
 
 def is_removal(body: bytes) -> bool:
     """Tell whether a body of lines is a removal."""
-    if not any(mark in body for mark in _MARKS):
+    if not any(beginning in body for beginning in _BEGINNINGS):
         return False
-    fields = line_protocol.decode(line_protocol.split(body)[0]).fields
-    return REMOVED in fields or VANISHED in fields
+    return not MARKS.isdisjoint(line_protocol.decode(line_protocol.split(body)[0]).fields)
 
 
 def removals(bodies: Iterable[bytes]) -> Iterator[Removal]:
@@ -83,7 +83,7 @@ def _together(group: Sequence[tuple[bytes, Line]]) -> Removal:
         tags=lines[0].tags,
         first=min(int(time) for time in times),
         last=max(int(time) for time in times),
-        fields=frozenset(name for line in lines for name in line.fields) - {REMOVED, VANISHED},
+        fields=frozenset(name for line in lines for name in line.fields) - MARKS,
         lines=tuple(raw for raw, _ in group),
     )
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from gateway.sinks import columns
+from gateway.sinks.removal import MARKS
 
 if TYPE_CHECKING:
     from gateway.model import Points
@@ -74,5 +75,8 @@ def _require_whole(content: pa.Table) -> None:
     fields = columns.roles(content, columns.FIELD)
     if not fields or any(values.type not in columns.FIELD_TYPES for _, values in fields):
         raise ValueError("no field, or one of an unknown type")
+    for name, values in fields:
+        if name in MARKS and (values.type != pa.int64() or values.null_count):
+            raise ValueError(f"{name} is {values.type}, or is missing in some points")
     if len(own) + len(columns.roles(content, columns.TAG)) + len(fields) != content.num_columns:
         raise ValueError("a column has an unknown role")

@@ -147,9 +147,8 @@ class TestApplying:
         lines = listed.read_text(encoding="utf-8").splitlines()
         assert {line.partition(" ")[0] for line in lines} == {"replace"}
         assert any(line.startswith("replace waste,device=bin-1,") for line in lines)
-        (noted,) = (state / "replays.jsonl").read_text(encoding="utf-8").splitlines()
-        record = json.loads(noted)
-        assert record["ended"] is True
+        begun, record = map(json.loads, (state / "replays.jsonl").read_text(encoding="utf-8").splitlines())
+        assert (begun["ended"], begun["records"], record["ended"]) == (False, 0, True)
         assert record["written"] > 10
         assert record["files"] == [listed.name]
         again = ecluse("replay", *FROM, "--apply", "--yes", "--json", "--config", mended)
@@ -179,5 +178,5 @@ class TestApplying:
             held.release()
         assert result.exit_code == 1
         assert "ended in the midst, after 0 records: no gateway answers at" in result.stderr
-        (noted,) = (mended.parent / "state" / "replays.jsonl").read_text(encoding="utf-8").splitlines()
-        assert json.loads(noted)["ended"] is False
+        noted = (mended.parent / "state" / "replays.jsonl").read_text(encoding="utf-8").splitlines()
+        assert [json.loads(line)["ended"] for line in noted] == [False, False]

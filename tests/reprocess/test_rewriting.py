@@ -6,16 +6,19 @@ import asyncio
 import shutil
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
 import pytest
 
 from gateway.clock import ManualClock
 from gateway.errors import QueryError
 from gateway.intake import RewriteIntake
 from gateway.reprocess.rewriting import Needs, lots
+from gateway.sinks import rewrites
 from gateway.testing import MemoryBroker
+from gateway.treatment import Product
 from tests.reprocess.past import DAY, Past, Step, at, live
 from tests.reprocess.test_dry_run import NARROW, hourly
-from tests.reprocess.worlds import apply, reopened
+from tests.reprocess.worlds import Recorder, apply, reopened
 from tests.river import Flowing, bin_uplink, opened, topic
 from tests.test_pipeline import Crossing, crossed
 
@@ -172,10 +175,58 @@ async def test_what_is_not_taken_now(past: Past, bodies: Sequence[bytes], tmp_pa
 
 
 def _of_another_kind() -> bytes:
-    import pyarrow as pa
-
     out = pa.BufferOutputStream()
     table: Any = pa.table({"time": [1], "x": ["y"]})
     with pa.ipc.new_stream(out, table.schema) as writer:
         writer.write_table(table)
     return bytes(out.getvalue())
+
+
+def _points(**columns_: Any) -> pa.Table:
+    """What a record may have, and what it may not."""
+    made = {
+        "own:time": pa.array([1, 2]),
+        "tag:device": pa.array(["a", None]),
+        "field:level": pa.array([1.0, None]),
+        "own:revision": pa.array([1, 1], pa.int32()),
+    } | columns_
+    roles = {name: dict(zip(("role", "name"), name.split(":", 1), strict=True)) for name in made}
+    described = [pa.field(name, values.type, metadata=roles[name]) for name, values in made.items()]
+    return pa.table(list(made.values()), pa.schema(described, metadata={"measurement": "waste"}))
+
+
+@pytest.mark.parametrize(
+    "hostile",
+    [
+        {"own:time": pa.array([1, None])},
+        {"own:time": pa.array(["1", "2"])},
+        {"own:end": pa.array([1.0, 2.0])},
+        {"own:else": pa.array([1, 2])},
+        {"tag:device": pa.array([1, 2])},
+        {"field:level": pa.array([True, False])},
+        {"field:own:removed": pa.array(["x", "y"])},
+        {"field:own:vanished": pa.array([1, None])},
+        {"else:x": pa.array([1, 2])},
+    ],
+    ids=lambda hostile: next(iter(hostile)),
+)
+def test_a_hostile_record_is_refused(hostile: dict[str, pa.Array]) -> None:
+    """Before the journal has it: what is in there must be treated, again and again."""
+    assert len(rewrites.decode(rewrites.encode(_points(), rewrites.To.EVERY)).points) == 2
+    with pytest.raises(ValueError, match="not the points"):
+        rewrites.decode(rewrites.encode(_points(**hostile), rewrites.To.EVERY))
+
+
+async def test_an_empty_record_gives_nothing(tmp_path: Path) -> None:
+    """Such as is left where a device was erased."""
+    clock = ManualClock(at(0))
+    async with opened(tmp_path, clock=clock) as parts:
+        await parts.replay()
+        flowing = Flowing(parts, MemoryBroker(), clock)
+        empty = rewrites.encode(_points().slice(0, 0), rewrites.To.EVERY)
+        assert await intake_of(parts, clock).take(empty) == ""
+        await flowing.end()
+        assert await parts.stored() == {}
+    recorder = Recorder()
+    recorder.note(Product(rewritten=[rewrites.decode(empty)]))
+    assert recorder.bodies == {"lines": [], "columns": [], "once": []}
