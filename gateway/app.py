@@ -142,6 +142,7 @@ class Gateway:
                     tasks.create_task(river.watch(), name="clock"),
                 ]
                 await wishes.take()
+                parts.intake.is_open = True
                 if not stopping.is_set():
                     await self._connected(
                         parts,
@@ -152,6 +153,7 @@ class Gateway:
                         stopping=stopping,
                     )
                 leaving.begin()
+                parts.intake.is_open = False
                 for task in aside:
                     task.cancel()
                 await river.queue.close()
@@ -301,6 +303,7 @@ class Gateway:
             store=store,
             writers=parts.writers,
             copies=StoreCopies(self._settings.state_dir, stores),
+            intake=parts.intake,
             stopping=stopping,
         )
 

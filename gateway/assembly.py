@@ -15,6 +15,7 @@ from gateway.errors import ConfigurationError, JournalError, Problem
 from gateway.health.fleet import FleetRoll
 from gateway.health.meters import LatencyMeters
 from gateway.ingest.packets import batch_of
+from gateway.intake import RewriteIntake
 from gateway.journal.checkpoint import Checkpoint
 from gateway.journal.journal import Journal
 from gateway.journal.lock import GATEWAY, UNFINISHED, FolderLock
@@ -57,6 +58,7 @@ class Parts:
     strangers: UnknownDevices
     river: River
     survey: Survey
+    intake: RewriteIntake
     keep: Callable[[Refused], Awaitable[None]]
     """Puts the beginning of a packet that no journal could take into quarantine."""
 
@@ -153,8 +155,11 @@ async def open_parts(
         meters=meters,
         aside=_aside(state, logs, quarantine, strangers),
     )
+    intake = RewriteIntake(
+        river=river, journal=journal, logs=logs, clock=clock, outbox_bytes=settings.outbox.size
+    )
     keep = _keeper(treatment, refused)
-    return Parts(state, journal, treatment, sinks, writers, strangers, river, survey, keep)
+    return Parts(state, journal, treatment, sinks, writers, strangers, river, survey, intake, keep)
 
 
 def _aside(

@@ -184,11 +184,12 @@ class ControlKind(StrEnum):
     CLOCK_SUSPECT = "clock suspect"
     CLOCK_SETTLED = "clock settled"
     SESSION_LOST = "session lost"
+    REWRITE = "rewrite"
 
 
 @dataclass(frozen=True, slots=True)
 class Control:
-    """A journal record that changes how later records are treated. `body` is JSON, UTF-8.
+    """A journal record that changes how later records are treated. `body` is JSON, UTF-8, but of REWRITE.
 
     PROFILE: `{"name", "version", "text"}` (the YAML as written). PROFILE_REMOVED: `{"name"}`.
     DEVICES: `{"upsert": [{"site", "ids", "profile", "place", "parameters"}, …], "remove": [[site, id],
@@ -198,6 +199,7 @@ class Control:
     (`gateway.suspicion` has their bodies).
     SESSION_LOST: `{"source", "session", "connection"}`: when that connection began, the broker had nothing of
     the session any more, so what came before it has nothing to do with what comes on it.
+    REWRITE: points that a reprocessing writes or removes (`gateway.sinks.rewrites`), no JSON.
     """
 
     kind: ControlKind

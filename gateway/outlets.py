@@ -95,9 +95,9 @@ class LogOutlet:
         memory as text, or in one request.
         """
         entries, size = list[Entry](), 0
-        for entry in self._entries(
-            product.raw + (product.settled if self.once else product.windows), product
-        ):
+        windows = product.settled if self.once else product.windows
+        rewritten = [one.points for one in product.rewritten if one.reaches(once=self.once)]
+        for entry in self._entries([*product.raw, *windows, *rewritten], product):
             entries.append(entry)
             size += len(entry.body)
             if size >= APPEND_BYTES:

@@ -368,7 +368,10 @@ class River:
             if entry.clock:
                 continue  # of a span that is settled: its receive times are corrected
             self._treatment.uplinks(batches)
-            self._treatment.control(entry.content)
+            if entry.content.kind is ControlKind.REWRITE:
+                await self._rewrite(entry.content)
+            else:
+                self._treatment.control(entry.content)
             batches = []
             if entry.treated is not None:
                 entry.treated.set()
@@ -379,6 +382,17 @@ class River:
             for _ in self._treatment.close_windows(now_ns, settled=caught_up):
                 await self._deliver()
             self._flushed_ns = self._clock.monotonic_ns()
+        await self._deliver()
+
+    async def _rewrite(self, record: Control) -> None:
+        """Deliver what stands before a rewriting, then it: of each point the last writing must be the last.
+
+        Windows are closed first, since a replay that goes fast closes them seldom, and they came before.
+        """
+        for _ in self._treatment.close_windows(record.at_ns, settled=False):
+            await self._deliver()
+        await self._deliver()
+        self._treatment.control(record)
         await self._deliver()
 
     async def _deliver(self) -> None:

@@ -22,6 +22,7 @@ from gateway.literals import rate
 from gateway.model import ControlKind, Reason, Refused
 from gateway.quality.bounds import bound
 from gateway.quality.ranges import range_flags
+from gateway.sinks import rewrites
 from gateway.sinks.points import TagSets, raw_points, window_points
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from gateway.ports import DeviceObserver
     from gateway.profiles.plan import GroupPlan, ProfilePlan
     from gateway.rules import Rules
+    from gateway.sinks.rewrites import Rewrite
 
 
 STRANGERS_A_RECORD = 1_000
@@ -65,12 +67,14 @@ class Product:
     windows: list[Points] = field(default_factory=list)
     settled: list[Points] = field(default_factory=list)
     """Windows for sinks that cannot overwrite: each once."""
+    rewritten: list[Rewrite] = field(default_factory=list)
+    """What a reprocessing writes or removes; each in a product of its own, since the order counts."""
     refused: list[Refused] = field(default_factory=list)
     oldest_ns: int = 0
     """Receive time of the oldest uplink behind these points; 0 where there is none."""
 
     def __bool__(self) -> bool:
-        return bool(self.raw or self.windows or self.settled or self.refused)
+        return bool(self.raw or self.windows or self.settled or self.rewritten or self.refused)
 
 
 class Treatment:
@@ -117,6 +121,10 @@ class Treatment:
         """Put a control record in force, between two batches."""
         if record.kind is ControlKind.SESSION_LOST:
             self._session_lost(record)
+            return
+        if record.kind is ControlKind.REWRITE:
+            self._product.rewritten.append(rewrites.decode(record.body))
+            self._product.oldest_ns = self._product.oldest_ns or record.at_ns
             return
         self._changed |= self.rules.apply(record)
         self.rules_changed = True

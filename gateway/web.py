@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from gateway.backup.held import StoreCopies
     from gateway.console.page import StatusPage
     from gateway.console.values import StatusValues
+    from gateway.intake import RewriteIntake
     from gateway.ports import TimeSeries
     from gateway.sinks.writer import Writer
     from gateway.survey import Survey
@@ -67,6 +68,7 @@ async def serve(
     store: TimeSeries | None,
     writers: Mapping[str, Writer],
     copies: StoreCopies,
+    intake: RewriteIntake,
     stopping: asyncio.Event,
 ) -> None:
     """Serve until `stopping`, or until cancelled; then finish what is being answered.
@@ -97,6 +99,7 @@ async def serve(
         pause=pause,
         confirm_clock=survey.confirm_clock,
         copy_stores=copies.make,
+        rewrite=intake.take,
     )
     server = _Server(
         uvicorn.Config(

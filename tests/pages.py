@@ -191,6 +191,17 @@ class Site:
     paused: list[tuple[str, float]] = field(default_factory=list)
     refuses: Exception | None = None
     """What copying the stores ends with."""
+    rewritten: list[bytes] = field(default_factory=list)
+    waits: str = ""
+    """What a rewriting has to wait for."""
+
+    async def rewrite(self, body: bytes) -> str:
+        """Take what a reprocessing rewrites."""
+        if self.refuses is not None:
+            raise self.refuses
+        if not self.waits:
+            self.rewritten.append(body)
+        return self.waits
 
 
 @contextlib.contextmanager
@@ -234,6 +245,7 @@ def site(
         pause=pause,
         confirm_clock=confirm_clock,
         copy_stores=copy_stores,
+        rewrite=served.rewrite,
     )
     app = application(answers, key=Key(token))
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning", ws="none", lifespan="off"))

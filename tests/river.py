@@ -29,6 +29,7 @@ from gateway.roster import Roster
 from gateway.rules import Limits
 from gateway.sinks.line_protocol import decode
 from gateway.sinks.outbox import Outbox
+from gateway.sinks.removal import REMOVED
 from gateway.testing import MemorySource
 from gateway.treatment import Treatment
 
@@ -97,12 +98,16 @@ class Opened:
         return records
 
     async def stored(self) -> Stored:
-        """Return the points in the outbox, the last writing of each."""
+        """Return the points in the outbox: of each field the last writing, unless it was removed since."""
         found: Stored = {}
         for _, entry in await self.log.outbox.next(SINK, 10**9, 10**12):
             for line in entry.body.split(b"\n"):
                 point = decode(line)
-                found[point.measurement, point.tags, point.time] = point.fields
+                key = point.measurement, point.tags, point.time
+                if REMOVED in point.fields:
+                    found.pop(key, None)
+                else:
+                    found[key] = found.get(key, {}) | point.fields
         return found
 
     async def replay(self) -> None:

@@ -22,7 +22,12 @@ ADAPTERS = {
     "aiomqtt": {"registry/broker_check.py"},
     "influxdb_client": {"sinks/influx.py"},
     "aiohttp": {"sinks/influx.py"},
-    "duckdb": {"sinks/embedded_store.py", "sinks/embedded_sql.py", "sinks/embedded_upkeep.py"},
+    "duckdb": {
+        "sinks/embedded_store.py",
+        "sinks/embedded_sql.py",
+        "sinks/embedded_upkeep.py",
+        "sinks/embedded_removal.py",
+    },
     "prometheus_client": {"health/collector.py", "api/server.py"},
     "starlette": {"api/server.py", "api/questions.py"},
     "uvicorn": {"web.py"},

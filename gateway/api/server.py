@@ -1,10 +1,10 @@
 """The gateway's HTTP: status page, health, metrics, and the questions of `ecluse query`.
 
-Read-only but for three things, which lose nothing: pausing a sink, confirming a suspect clock, and copying
-the embedded stores for a backup. Where there is a token, everything but `/healthz` and `/readyz` asks for
-it, as a Bearer token or as the password of any user. Where there is none, only requests addressed to this
-machine's own names are answered: a page of another site that a browser here is looking at cannot read the
-status by giving its own name our address.
+Read-only but for four things: pausing a sink, confirming a suspect clock, copying the embedded stores for a
+backup, and taking what `ecluse replay --apply` writes and removes. Where there is a token, everything but
+`/healthz` and `/readyz` asks for it, as a Bearer token or as the password of any user. Where there is none,
+only requests addressed to this machine's own names are answered: a page of another site that a browser here
+is looking at cannot read the status by giving its own name our address.
 """
 
 from __future__ import annotations
@@ -43,6 +43,8 @@ if TYPE_CHECKING:
     """Accept-Language header → HTML."""
 
 _OPEN = frozenset({"/healthz", "/readyz"})
+MOST_BODY = 16_000_000
+"""What is read of a request, in bytes: a record of a reprocessing has a quarter of it, or a single point."""
 _HEADERS = [
     (b"content-security-policy", b"default-src 'self'; frame-ancestors 'none'; form-action 'self'"),
     (b"x-content-type-options", b"nosniff"),
@@ -125,6 +127,7 @@ class Answers:
         pause: Callable[[str, float], bool],
         confirm_clock: Callable[[], bool],
         copy_stores: Callable[[], Awaitable[Sequence[str]]],
+        rewrite: Callable[[bytes], Awaitable[str]],
     ) -> None:
         self._snapshot = snapshot
         self._page = page
@@ -132,6 +135,7 @@ class Answers:
         self._pause = pause
         self._confirm_clock = confirm_clock
         self._copy_stores = copy_stores
+        self._rewrite = rewrite
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(SnapshotCollector(snapshot))
 
@@ -195,6 +199,19 @@ class Answers:
         except SinkUnavailable as error:
             return JSONResponse({"error": str(error), "hint": error.hint}, status_code=503)
 
+    async def rewrites(self, request: Request) -> Response:
+        """Take points of a reprocessing; says why it must wait where it must, and is to be asked again."""
+        body = bytearray()
+        async for part in request.stream():
+            body += part
+            if len(body) > MOST_BODY:
+                said = {"error": f"more than {MOST_BODY} bytes at once", "hint": "send fewer points"}
+                return JSONResponse(said, status_code=413)
+        try:
+            return JSONResponse({"waits": await self._rewrite(bytes(body))})
+        except QueryError as error:
+            return JSONResponse({"error": str(error), "hint": error.hint}, status_code=400)
+
 
 def _pressed(request: Request, said: Mapping[str, object]) -> Response:
     """Answer a button of the page with the page, and a program with JSON."""
@@ -217,6 +234,7 @@ def application(answers: Answers, *, key: Key) -> Starlette:
             Route("/api/sinks/{name}/pause", answers.pause, methods=["POST"]),
             Route("/api/clock/confirm", answers.clock, methods=["POST"]),
             Route("/api/stores/copies", answers.copy_stores, methods=["POST"]),
+            Route("/api/rewrites", answers.rewrites, methods=["POST"]),
             Mount("/static", StaticFiles(directory=static)),
         ],
         middleware=[Middleware(Guard, key=key)],

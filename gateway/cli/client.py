@@ -45,25 +45,41 @@ class Client:
         """Return an answer's body. Raises Unreachable (nobody answers) or QueryError (refused, with why)."""
         return self._answer("GET", path, asked, TIMEOUT_S)
 
-    def post(self, path: str, asked: Mapping[str, str] | None = None, *, timeout_s: float = TIMEOUT_S) -> Any:  # noqa: ANN401 - JSON is anything
+    def post(
+        self,
+        path: str,
+        asked: Mapping[str, str] | None = None,
+        *,
+        body: bytes | None = None,
+        timeout_s: float = TIMEOUT_S,
+    ) -> Any:  # noqa: ANN401 - JSON is anything
         """Have something done; return what JSON says of it. Raises as `get`."""
-        return self._read(self._answer("POST", path, asked, timeout_s))
+        return self._read(self._answer("POST", path, asked, timeout_s, body))
 
-    def _answer(self, method: str, path: str, asked: Mapping[str, str] | None, timeout_s: float) -> bytes:
+    def _answer(
+        self,
+        method: str,
+        path: str,
+        asked: Mapping[str, str] | None,
+        timeout_s: float,
+        body: bytes | None = None,
+    ) -> bytes:
         query = f"?{urllib.parse.urlencode(asked)}" if asked else ""
-        request = urllib.request.Request(f"{self.url}{path}{query}", method=method)  # noqa: S310 - http:// only, above
+        request = urllib.request.Request(f"{self.url}{path}{query}", data=body, method=method)  # noqa: S310 - http:// only, above
+        if body is not None:
+            request.add_header("Content-Type", "application/vnd.apache.arrow.stream")
         if self._token:
             request.add_header("Authorization", f"Bearer {self._token}")
         try:
             with self._opener.open(request, timeout=timeout_s) as answer:
-                body: bytes = answer.read()
+                told: bytes = answer.read()
         except urllib.error.HTTPError as error:
             with error:
                 raise _refusal(error.code, error.read()) from error
         except (OSError, ValueError, http.client.HTTPException) as error:
             hint = "start it with: ecluse run --config FILE"
             raise Unreachable(f"no gateway answers at {self.url}", hint=hint) from error
-        return body
+        return told
 
     def json(self, path: str, asked: Mapping[str, str] | None = None) -> Any:  # noqa: ANN401 - JSON is anything
         """Return an answer's JSON."""

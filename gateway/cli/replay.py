@@ -1,4 +1,4 @@
-"""`ecluse replay`: what would be stored had today's profiles held then. It reads, and changes nothing."""
+"""`ecluse replay`: what would be stored had today's profiles held then; and, when asked, storing it."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from rich.progress import Progress
 from rich.text import Text
 
 from gateway import config, saving, wanted
+from gateway.cli import applying
 from gateway.cli.failures import told
 from gateway.cli.options import ConfigOption
 from gateway.cli.terminal import console, table
@@ -26,8 +27,10 @@ from gateway.rules import Rules
 from gateway.wishes import limits_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from gateway.reprocess.comparing import Difference, Example
-    from gateway.reprocess.dry_run import Report
+    from gateway.reprocess.dry_run import Compared, Report
 
 _FIELDS_SHOWN = 6
 
@@ -49,15 +52,22 @@ def replay(
     without_damaged: Annotated[
         bool, typer.Option("--without-damaged", help="Go without journal records that cannot be read.")
     ] = False,
+    apply: Annotated[
+        bool, typer.Option("--apply", help="Then write what is new or differs, and remove what is gone.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="With --apply: do not ask.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
     config_file: ConfigOption = None,
 ) -> None:
-    """Tell what today's profiles and devices would make of what the journal holds: a dry run.
+    """Tell what today's profiles and devices would make of what the journal holds; store it with --apply.
 
     The journal is treated twice: by the rules that held then, and by those that stand in the profiles'
     folder, in devices.csv and in the settings now. What differs is shown: points that would be added,
     changed, or removed (their series changed, or they are refused now). Works while the gateway runs and
-    when it is stopped; nothing is written but temporary files in the state folder.
+    when it is stopped; without --apply nothing is written but temporary files in the state folder.
+
+    With --apply it asks, and puts what differs into the gateway's journal, from where it goes to every sink;
+    of a gateway that is stopped, when it runs again. Interrupted, or given twice, it does what is left.
 
     Whole windows only: the span is widened to them. Refused where the journal no longer holds it whole, and
     where the gateway itself can still correct it.
@@ -65,6 +75,7 @@ def replay(
     Examples:
       ecluse replay --from 6d --profile bin-level
       ecluse replay --from 2026-11-18T00:00:00+01:00 --to 2026-11-20T00:00:00+01:00 --json
+      ecluse replay --from 6d --profile bin-level --apply
     """
     with told():
         settings = config.load(config_file)
@@ -78,21 +89,51 @@ def replay(
         )
         if asked.end_ns is not None and asked.end_ns <= asked.start_ns:
             raise typer.BadParameter("it must lie behind --from", param_hint="--to")
-        report = _run(settings, asked, clock)
+        if yes and not apply:
+            raise typer.BadParameter("it goes with --apply", param_hint="--yes")
+        dry_run = _dry_run(settings, asked, clock)
+        with contextlib.ExitStack() as closing:
+            compared = closing.enter_context(_compared(dry_run))
+            report = compared.report
+            if not as_json:
+                _show(report)
+            wanted_points = applying.differing(report) if apply else 0
+            if wanted_points and not (yes or _agrees(wanted_points, settings)):
+                raise EcluseError("nothing was written", hint="answer y, or give --yes")
+            done = applying.apply(settings, dry_run, compared, clock) if wanted_points else None
     if as_json:
-        print(json.dumps(_plain(report)))  # noqa: T201 - the answer itself
-    else:
-        _show(report)
+        print(json.dumps(_plain(report) | ({"applied": done and asdict(done)} if apply else {})))  # noqa: T201 - the answer itself
+    elif apply:
+        _show_done(done, settings)
 
 
-def _run(settings: config.Settings, asked: Asked, clock: SystemClock) -> Report:
-    """Open what is needed, and go through the journal with a bar on standard error."""
+def _agrees(points: int, settings: config.Settings) -> bool:
+    """Ask whether to go on."""
+    names = ", ".join(sink.name for sink in settings.sinks)
+    return typer.confirm(f"Write or remove these {points} points in {names}?", err=True)
+
+
+@contextlib.contextmanager
+def _compared(dry_run: DryRun) -> Iterator[Compared]:
+    """Go through the journal, with a bar on standard error."""
+    after, through = dry_run.places
+    with contextlib.ExitStack() as closing:
+        with Progress(console=console(stderr=True), transient=True) as bar:
+            going = bar.add_task("reading the journal", total=max(through - after, 1))
+            compared = closing.enter_context(
+                dry_run.compared(lambda position: bar.update(going, completed=position - after))
+            )
+        yield compared
+
+
+def _dry_run(settings: config.Settings, asked: Asked, clock: SystemClock) -> DryRun:
+    """Open what is needed. Raises EcluseError where it cannot be done."""
     with snapshot(settings.state_dir) as state:
         saved = saving.restore(state)
         known = Known.of(state, saved)
     # Opened behind the state: all that the state has taken stands in it.
     journal = JournalReader(settings.state_dir / "journal")
-    dry_run = DryRun(
+    return DryRun(
         asked=asked,
         journal=journal,
         known=known,
@@ -102,10 +143,6 @@ def _run(settings: config.Settings, asked: Asked, clock: SystemClock) -> Report:
         hot_bytes=settings.windows.memory,
         clock=clock,
     )
-    after, through = dry_run.places
-    with Progress(console=console(stderr=True), transient=True) as bar:
-        going = bar.add_task("reading the journal", total=max(through - after, 1))
-        return dry_run.run(lambda position: bar.update(going, completed=position - after))
 
 
 def _today(settings: config.Settings, known: Known) -> Rules:
@@ -182,6 +219,21 @@ def _show(report: Report) -> None:
         for kind, examples in difference.examples.items():
             for example in examples:
                 screen.print(_told(kind, difference.measurement, example), soft_wrap=True)
+
+
+def _show_done(done: applying.Done | None, settings: config.Settings) -> None:
+    screen = console()
+    if done is None:
+        screen.print("There is nothing to apply.")
+        return
+    screen.print(f"Applied: {done.written} points written, {done.removed} removed, in the gateway's journal.")
+    names = ", ".join(sink.name for sink in settings.sinks) or "no sink"
+    when = "They go to" if done.delivers else "Once the gateway runs again, they go to"
+    screen.print(f"{when} {names}; ecluse status tells what still waits.", markup=False)
+    for name in done.files:
+        screen.print(
+            f"A sink cannot do all of it: {settings.state_dir / name} lists what is left.", markup=False
+        )
 
 
 def _row(difference: Difference) -> tuple[object, ...]:

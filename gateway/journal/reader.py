@@ -15,7 +15,7 @@ from gateway.errors import JournalError
 from gateway.journal import records
 from gateway.journal.salvage import Damage, add_damage, read_chunk, sound
 from gateway.journal.segments import FORMAT, PREFIX, SUFFIX
-from gateway.model import Control
+from gateway.model import Control, ControlKind
 
 if TYPE_CHECKING:
     import sqlite3
@@ -106,7 +106,10 @@ class JournalReader:
                 done = chunk.through
 
     def controls(self, after: int) -> list[tuple[int, Control]]:
-        """Return the sound control records behind a position, in order: they are few. Raises JournalError."""
+        """Return the sound control records behind a position, in order: they are few. Raises JournalError.
+
+        But for what a reprocessing rewrote: that is no rule, and may be much.
+        """
         found = []
         for segment in self._segments:
             if segment.last <= after:
@@ -117,7 +120,9 @@ class JournalReader:
                 )
                 for position, blob in connection.execute(query, (after,)):
                     record = sound(position, blob)
-                    if isinstance(record, Control) and position <= segment.last:
+                    if position > segment.last or not isinstance(record, Control):
+                        continue
+                    if record.kind is not ControlKind.REWRITE:
                         found.append((position, record))
         return found
 

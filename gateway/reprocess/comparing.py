@@ -1,5 +1,7 @@
 """What differs between two stores: measurement by measurement, a slice of time after the other.
 
+`changes` gives it point by point, `differences` in figures and examples.
+
 A point is its measurement, its tags and its time. Values are compared exactly: both stores were derived by
 the same code from the same readings, in canonical order.
 """
@@ -13,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from gateway.reprocess.derivation import END, UNSURE
+from gateway.reprocess.derivation import OWN, UNSURE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -24,7 +26,6 @@ if TYPE_CHECKING:
 ROWS_A_SLICE = 20_000
 """About so many points are in memory of either side; those of one time always are together."""
 EXAMPLES = 3
-_OWN = (END, UNSURE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,26 +58,95 @@ class Difference:
     def __bool__(self) -> bool:
         return bool(self.added or self.changed or self.removed or self.left)
 
+    def add(self, change: Change) -> None:
+        """Count a slice's points, and take examples of them."""
+        self.added += len(change.added)
+        self.removed += len(change.removed)
+        self.left += len(change.left)
+        self.changed += len(change.changed)
+        self.same += len(change.same)
+        for name, which in change.by_field.items():
+            if count := int(np.count_nonzero(which)):
+                self.fields[name] = self.fields.get(name, 0) + count
+        for kind, pairs in (
+            ("added", [(-1, row) for row in change.added.tolist()]),
+            ("changed", change.changed.tolist()),
+            ("removed", [(row, -1) for row in change.removed.tolist()]),
+            ("left", change.left.tolist()),
+        ):
+            kept = self.examples.setdefault(kind, [])
+            for old, new in pairs[: EXAMPLES - len(kept)]:
+                kept.append(_example(change.before, change.after, old, new))
+
 
 @dataclass(slots=True)
-class _Side:
-    """One store's points of a slice: time and tags, the fields by name, all of the same length."""
+class Side:
+    """One store's points of a slice: time and tags, the fields by name, all of the same length.
+
+    A tag that a point has not is an empty text.
+    """
 
     keys: pa.Table
     fields: dict[str, pa.ChunkedArray]
 
+    def has(self, name: str, rows: Int64) -> Bool:
+        """Return which rows have a field, bool[n]."""
+        column = self.fields.get(name)
+        if column is None:
+            return np.zeros(len(rows), np.bool_)
+        found: Bool = column.is_valid().to_numpy().astype(np.bool_)[rows]
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What differs in a slice of one measurement, by the rows of either side.
+
+    `added` are rows of `after`, `removed` of `before`; `changed`, `left` and `same` are pairs of both,
+    int64[n, 2]; `by_field` tells which of the changed pairs differ in a field, bool[n]. `window`: the
+    measurement's points are windows.
+    """
+
+    measurement: str
+    window: bool
+    before: Side
+    after: Side
+    added: Int64
+    removed: Int64
+    changed: Int64
+    left: Int64
+    same: Int64
+    by_field: dict[str, Bool]
+
 
 def differences(before: Store, after: Store) -> Iterator[Difference]:
     """Yield what differs, by measurement, in order of name; measurements that are the same too."""
+    for name, found in _by_name(before, after):
+        difference = Difference(name)
+        for change in _changes(before, after, found):
+            difference.add(change)
+        yield difference
+
+
+def changes(before: Store, after: Store) -> Iterator[Change]:
+    """Yield what differs, slice by slice: all points of one measurement and time stand in one of them."""
+    for _, found in _by_name(before, after):
+        yield from _changes(before, after, found)
+
+
+def _by_name(before: Store, after: Store) -> Iterator[tuple[str, tuple[Measurement | None, ...]]]:
     olds = {found.name: found for found in before.measurements()}
     news = {found.name: found for found in after.measurements()}
     for name in sorted(olds.keys() | news.keys()):
-        old, new = olds.get(name), news.get(name)
-        difference = Difference(name)
-        tags = sorted({*(old.tags if old else ()), *(new.tags if new else ())})
-        for start, end in _slices([found for found in (old, new) if found is not None]):
-            _compare(_side(before, old, tags, start, end), _side(after, new, tags, start, end), difference)
-        yield difference
+        yield name, (olds.get(name), news.get(name))
+
+
+def _changes(before: Store, after: Store, found: tuple[Measurement | None, ...]) -> Iterator[Change]:
+    old, new = found
+    there = [one for one in found if one is not None]
+    tags = sorted({tag for one in there for tag in one.tags})
+    for start, end in _slices(there):
+        yield _compared(there[0], _side(before, old, tags, start, end), _side(after, new, tags, start, end))
 
 
 def _slices(found: Sequence[Measurement]) -> Iterator[tuple[int, int]]:
@@ -90,14 +160,14 @@ def _slices(found: Sequence[Measurement]) -> Iterator[tuple[int, int]]:
         yield start, start + step
 
 
-def _side(store: Store, found: Measurement | None, tags: Sequence[str], start: int, end: int) -> _Side:
-    """Read a slice of one store; a tag that a point has not is an empty text."""
+def _side(store: Store, found: Measurement | None, tags: Sequence[str], start: int, end: int) -> Side:
+    """Read a slice of one store."""
     if found is None:
         nothing = {
             "time": pa.array([], pa.int64()),
             **{f"tag:{tag}": pa.array([], pa.string()) for tag in tags},
         }
-        return _Side(pa.table(nothing), {})
+        return Side(pa.table(nothing), {})
     answer = store.query(found.name, start_ns=start, end_ns=end, limit=None)
     absent = pa.chunked_array([pa.nulls(len(answer), pa.string())])
     keys = {"time": answer.column("time").cast(pa.int64())}
@@ -105,36 +175,29 @@ def _side(store: Store, found: Measurement | None, tags: Sequence[str], start: i
         column = answer.column(tag) if tag in found.tags else absent
         keys[f"tag:{tag}"] = pc.fill_null(column, "")
     own = 1 + len(found.tags)  # the columns behind are the fields, in their order
-    return _Side(
-        pa.table(keys), {name: answer.column(own + place) for place, name in enumerate(found.fields)}
-    )
+    return Side(pa.table(keys), {name: answer.column(own + place) for place, name in enumerate(found.fields)})
 
 
-def _compare(before: _Side, after: _Side, difference: Difference) -> None:
-    """Add what differs in a slice."""
+def _compared(found: Measurement, before: Side, after: Side) -> Change:
+    """Return what differs in a slice."""
     old, new = _matched(before.keys, after.keys)
-    added, removed = np.flatnonzero(old < 0), np.flatnonzero(new < 0)
-    both = np.flatnonzero((old >= 0) & (new >= 0))
-    differs, by_field = _differing(before, after, old[both], new[both])
-    unsure = _present(before, UNSURE, old[both]) | _present(after, UNSURE, new[both])
-    left, changed = differs & unsure, differs & ~unsure
-    difference.added += len(added)
-    difference.removed += len(removed)
-    difference.left += int(np.count_nonzero(left))
-    difference.changed += int(np.count_nonzero(changed))
-    difference.same += len(both) - int(np.count_nonzero(differs))
-    for name, which in by_field.items():
-        if count := int(np.count_nonzero(which & changed)):
-            difference.fields[name] = difference.fields.get(name, 0) + count
-    for kind, rows in (
-        ("added", added),
-        ("changed", both[changed]),
-        ("removed", removed),
-        ("left", both[left]),
-    ):
-        kept = difference.examples.setdefault(kind, [])
-        for row in rows[: EXAMPLES - len(kept)].tolist():
-            kept.append(_example(before, after, int(old[row]), int(new[row])))
+    both = (old >= 0) & (new >= 0)
+    pairs = np.column_stack([old[both], new[both]])
+    differs, by_field = _differing(before, after, pairs[:, 0], pairs[:, 1])
+    unsure = before.has(UNSURE, pairs[:, 0]) | after.has(UNSURE, pairs[:, 1])
+    changed = differs & ~unsure
+    return Change(
+        measurement=found.name,
+        window=found.window,
+        before=before,
+        after=after,
+        added=new[old < 0],
+        removed=old[new < 0],
+        changed=pairs[changed],
+        left=pairs[differs & unsure],
+        same=pairs[~differs],
+        by_field={name: which[changed] for name, which in by_field.items()},
+    )
 
 
 def _matched(before: pa.Table, after: pa.Table) -> tuple[Int64, Int64]:
@@ -154,7 +217,7 @@ def _numbers(column: pa.ChunkedArray) -> Int64:
     return found
 
 
-def _differing(before: _Side, after: _Side, old: Int64, new: Int64) -> tuple[Bool, dict[str, Bool]]:
+def _differing(before: Side, after: Side, old: Int64, new: Int64) -> tuple[Bool, dict[str, Bool]]:
     """Return which pairs of points differ in any field, bool[n], and in which ones."""
     found: dict[str, Bool] = {}
     for name in [*before.fields, *(name for name in after.fields if name not in before.fields)]:
@@ -164,8 +227,8 @@ def _differing(before: _Side, after: _Side, old: Int64, new: Int64) -> tuple[Boo
     return any_differs, found
 
 
-def _field_differs(before: _Side, after: _Side, name: str, old: Int64, new: Int64) -> Bool:
-    here, there = _present(before, name, old), _present(after, name, new)
+def _field_differs(before: Side, after: Side, name: str, old: Int64, new: Int64) -> Bool:
+    here, there = before.has(name, old), after.has(name, new)
     differs: Bool = here != there
     if name in before.fields and name in after.fields:
         was, is_ = before.fields[name], after.fields[name]
@@ -176,16 +239,7 @@ def _field_differs(before: _Side, after: _Side, name: str, old: Int64, new: Int6
     return differs
 
 
-def _present(side: _Side, name: str, rows: Int64) -> Bool:
-    """Return which rows have a field, bool[n]."""
-    column = side.fields.get(name)
-    if column is None:
-        return np.zeros(len(rows), np.bool_)
-    found: Bool = column.is_valid().to_numpy().astype(np.bool_)[rows]
-    return found
-
-
-def _example(before: _Side, after: _Side, old: int, new: int) -> Example:
+def _example(before: Side, after: Side, old: int, new: int) -> Example:
     side, row = (after, new) if new >= 0 else (before, old)
     keys = {name: side.keys.column(name)[row].as_py() for name in side.keys.column_names}
     was, is_ = _fields(before, old), _fields(after, new)
@@ -198,9 +252,9 @@ def _example(before: _Side, after: _Side, old: int, new: int) -> Example:
     )
 
 
-def _fields(side: _Side, row: int) -> dict[str, Any]:
+def _fields(side: Side, row: int) -> dict[str, Any]:
     """Return the fields of one point; nothing of none (-1)."""
     if row < 0:
         return {}
-    values = {name: column[row].as_py() for name, column in side.fields.items() if name not in _OWN}
+    values = {name: column[row].as_py() for name, column in side.fields.items() if name not in OWN}
     return {name: value for name, value in values.items() if value is not None}

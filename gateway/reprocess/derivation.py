@@ -17,7 +17,7 @@ from gateway.books import Books
 from gateway.decode.identity import Identities
 from gateway.decode.rates import Rates
 from gateway.journal.checkpoint import Checkpoint
-from gateway.model import Column, FieldType
+from gateway.model import Column, ControlKind, FieldType
 from gateway.profiles.plan import Kind
 from gateway.quality.assess import assess
 from gateway.quality.neighbours import Neighbours
@@ -40,6 +40,8 @@ END = "own:end"
 """The field that carries a window's end in a store aside."""
 UNSURE = "own:unsure"
 """The field that marks a window with the first reading of its series that was read at all."""
+OWN = (END, UNSURE)
+"""What no sink has of a point."""
 STORE_MEMORY = "128MB"
 NEVER = int(np.iinfo(np.int64).max)
 HOUR_NS = 3_600 * 10**9
@@ -122,6 +124,8 @@ class Derivation:
             self._close_windows(record.at_ns)
             self._fed = False
         self._treatment.control(record)
+        if record.kind is ControlKind.REWRITE:
+            self._put()
 
     def uplinks(self, batches: Sequence[RawBatch]) -> None:
         """Treat uplinks."""
@@ -159,6 +163,8 @@ class Derivation:
         product = self._treatment.take()
         made = [*product.raw, *product.windows]
         bodies = [columns.encode(kept) for points in made if len(kept := self._kept(points))]
+        rewritten = [self._rewritten(one.points) for one in product.rewritten if one.reaches(once=False)]
+        bodies += [columns.encode(kept) for kept in rewritten if len(kept)]
         if bodies:
             self.store.write(bodies)
 
@@ -167,8 +173,7 @@ class Derivation:
         plan = self._plan(profile)
         if plan is None or self._spans.until(profile) is None:
             return taken(points, np.zeros(len(points), np.bool_))
-        window = None if points.window_end is None else points.measurement.removeprefix(f"{plan.family}_")
-        inside = self._spans.inside(points, window)
+        inside = self._spans.inside(points, window_of(points))
         if points.window_end is None:
             return taken(points, inside)
         fields = {**points.fields, END: Column(FieldType.INTEGER, points.window_end)}
@@ -176,6 +181,13 @@ class Derivation:
         if unsure.any():
             fields[UNSURE] = Column(FieldType.INTEGER, unsure.astype(np.int64), unsure)
         return taken(replace(points, fields=fields), inside)
+
+    def _rewritten(self, points: Points) -> Points:
+        """Return what a reprocessing wrote or removed in the spans: its windows were sure."""
+        if points.window_end is not None:
+            end = Column(FieldType.INTEGER, points.window_end)
+            points = replace(points, fields={**points.fields, END: end})
+        return taken(points, self._spans.inside(points, window_of(points)))
 
     def _plan(self, profile: str) -> ProfilePlan | None:
         rules = self._treatment.rules
@@ -224,6 +236,11 @@ class _Nobody:
 
     def unknown(self, site: str, device: str, topic: str, payload: bytes, at_ns: int) -> None:
         """Nothing."""
+
+
+def window_of(points: Points) -> str | None:
+    """Return the name of the windows' length, which ends their measurement; None of raw readings."""
+    return None if points.window_end is None else points.measurement.rpartition("_")[2]
 
 
 def taken(points: Points, rows: Bool) -> Points:

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from gateway.profiles.plan import ProfilePlan
     from gateway.rules import Rules
     from gateway.saving import Saved
+    from gateway.sinks.embedded_store import Store
 
 GATHER_UPLINKS = 10_000
 GATHER_NS = 3_600 * 10**9
@@ -94,6 +95,15 @@ class Report:
         return any(self.differences)
 
 
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """What a dry run found, and the points: those that were written, and those that would be."""
+
+    report: Report
+    before: Store
+    after: Store
+
+
 class DryRun:
     """One dry run. Construct it, which refuses what cannot be done; then `run` it once. Synchronous."""
 
@@ -130,15 +140,31 @@ class DryRun:
         """The positions between which the journal is read: (after, through]."""
         return self._after, self._journal.end
 
+    @property
+    def checkpoint(self) -> int:
+        """The position of the last checkpoint."""
+        return self._known.saved.cut.position
+
+    @property
+    def controls(self) -> list[ControlKind]:
+        """The kinds of the journal's control records, in order."""
+        return [record.kind for _, record in self._controls]
+
     def run(self, progress: Callable[[int], None]) -> Report:
         """Go through the journal, and compare. `progress` is told the position reached.
 
         Raises EcluseError: records of the span are damaged (unless it goes without them); JournalError.
         """
+        with self.compared(progress) as compared:
+            return compared.report
+
+    @contextlib.contextmanager
+    def compared(self, progress: Callable[[int], None]) -> Iterator[Compared]:
+        """Give what `run` returns, with the two stores that it was told from. As `run`."""
         report = Report(self.spans.by_zone)
         with self.derived(report, progress) as (before, after):
             report.differences = list(differences(before.store, after.store))
-        return report
+            yield Compared(report, before.store, after.store)
 
     @contextlib.contextmanager
     def derived(

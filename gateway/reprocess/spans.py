@@ -127,5 +127,7 @@ class Spans:
         if window is None:
             return span.start, span.end
         # A window is meant with its first block: where that begins at the span's start, it may itself before.
-        length = self._windows[profile][window]
+        length = self._windows[profile].get(window)
+        if length is None:  # rewritten when the profile had windows of which nothing is known any more
+            return 0, 0
         return tuple(_bounds(self._calendar, length, zone, at)[0] for at in (span.start, span.end))  # type: ignore[return-value]

@@ -32,8 +32,12 @@ TAG, FIELD, OWN = "tag", "field", "own"
 
 def encode(points: Points) -> bytes:
     """Return the points as one Arrow IPC stream, compressed with LZ4."""
+    return write(to_table(points))
+
+
+def write(content: pa.Table) -> bytes:
+    """Return a table that `to_table` made as a stream."""
     sink = pa.BufferOutputStream()
-    content = to_table(points)
     options = pa.ipc.IpcWriteOptions(compression="lz4")
     with pa.ipc.new_stream(sink, content.schema, options=options) as writer:
         writer.write_table(content)
@@ -54,18 +58,18 @@ def decode(body: bytes) -> Points:
 def to_table(points: Points) -> pa.Table:
     """Return points as an Arrow table (see the module's docstring)."""
     arrays: list[pa.Array] = [pa.array(points.time)]
-    fields = [_described("time", pa.int64(), OWN)]
+    fields = [described("time", pa.int64(), OWN)]
     for key, values in _tag_columns(points):
         arrays.append(values)
-        fields.append(_described(key, pa.string(), TAG))
+        fields.append(described(key, pa.string(), TAG))
     for name, column in points.fields.items():
         absent = None if column.present is None else ~column.present
         arrays.append(pa.array(column.values, type=ARROW_TYPES[column.type], mask=absent))
-        fields.append(_described(name, ARROW_TYPES[column.type], FIELD))
+        fields.append(described(name, ARROW_TYPES[column.type], FIELD))
     for name, numbers in (("end", points.window_end), ("revision", points.revision)):
         if numbers is not None:
             arrays.append(pa.array(numbers))
-            fields.append(_described(name, arrays[-1].type, OWN))
+            fields.append(described(name, arrays[-1].type, OWN))
     metadata = {"measurement": points.measurement}
     return pa.Table.from_arrays(arrays, schema=pa.schema(fields, metadata=metadata))
 
@@ -99,7 +103,8 @@ def roles(content: pa.Table, role: str) -> list[tuple[str, pa.ChunkedArray]]:
     ]
 
 
-def _described(name: str, kind: pa.DataType, role: str) -> pa.Field:
+def described(name: str, kind: pa.DataType, role: str) -> pa.Field:
+    """Return a column of a role."""
     return pa.field(f"{role}:{name}", kind, metadata={"role": role, "name": name})
 
 

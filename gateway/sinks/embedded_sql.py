@@ -202,6 +202,13 @@ def delete_before(table: Table) -> str:
     return f"DELETE FROM {table.name} WHERE {TIME} < ?"
 
 
+def remove(table: Table) -> str:
+    """Delete the points whose time and tags are registered as `removing`, in the table's columns."""
+    tags = [quoted(stored(tag, "tag:")) for tag in table.tags]
+    same = [f"old.{TIME} = gone.{TIME}", *(f"old.{tag} IS NOT DISTINCT FROM gone.{tag}" for tag in tags)]
+    return f"DELETE FROM {table.name} AS old USING removing AS gone WHERE {' AND '.join(same)}"
+
+
 def came_since(table: Table) -> str:
     """Count the rows written after a number (parameter)."""
     return f"SELECT count(*) FROM {table.name} WHERE {SEQ} > ?"

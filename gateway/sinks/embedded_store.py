@@ -16,7 +16,7 @@ import structlog
 
 from gateway.durable import sync_folder
 from gateway.errors import QueryError, SinkUnavailable
-from gateway.sinks import columns, embedded_sql, embedded_upkeep, line_protocol
+from gateway.sinks import columns, embedded_removal, embedded_sql, embedded_upkeep, line_protocol
 from gateway.sinks.embedded_sql import TIME, Table, quoted, stored
 
 if TYPE_CHECKING:
@@ -82,18 +82,24 @@ class Store:
             connection.close()
 
     def write(self, bodies: Sequence[bytes]) -> list[tuple[bytes, str]]:
-        """Store bodies in one transaction; return the refused points as (line, reason)."""
+        """Store bodies in one transaction; return the refused points as (line, reason).
+
+        A body may also say which points are to be removed, of those written before it.
+        """
         kept: dict[str, list[pa.Table]] = {}
         refused: list[tuple[bytes, str]] = []
         with self._connection() as connection, self._transaction(connection):
             for body in bodies:
                 content = columns.read(body)
+                if embedded_removal.is_removal(content):
+                    self._append_all(connection, kept)
+                    self._remove(connection, content)
+                    continue
                 table = self._widened(connection, content)
                 good, lines = _without_conflicts(table, content)
                 kept.setdefault(table.measurement, []).append(good)
                 refused += lines
-            for measurement, contents in kept.items():
-                self._append(connection, self._tables[measurement], contents)
+            self._append_all(connection, kept)
         self._sync_names()
         self._maintain_at_times()
         return refused
@@ -323,6 +329,17 @@ class Store:
         if new or tags or fields:
             embedded_sql.run(connection, embedded_sql.view(table))
         return table
+
+    def _remove(self, connection: duckdb.DuckDBPyConnection, content: pa.Table) -> None:
+        table = self._tables.get(columns.measurement(content))
+        if table is not None:
+            embedded_removal.remove(connection, table, content)
+
+    def _append_all(self, connection: duckdb.DuckDBPyConnection, kept: dict[str, list[pa.Table]]) -> None:
+        """Append what was gathered, and forget it."""
+        for measurement, contents in kept.items():
+            self._append(connection, self._tables[measurement], contents)
+        kept.clear()
 
     def _append(
         self, connection: duckdb.DuckDBPyConnection, table: Table, contents: Sequence[pa.Table]

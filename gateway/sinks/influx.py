@@ -29,7 +29,7 @@ from influxdb_client.domain.write_precision import WritePrecision
 from influxdb_client.rest import ApiException
 
 from gateway.errors import PointsRejected, SinkUnavailable
-from gateway.sinks import line_protocol
+from gateway.sinks import influx_removal, line_protocol, removal
 from gateway.sinks.refusals import Refusal, settle
 
 if TYPE_CHECKING:
@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 
 SMALLEST_BODY = 10_000
 """However often a server answers 413, a request may hold this many bytes."""
+
+LINES = "text/plain; charset=utf-8"
+"""The type of a body of points."""
 
 REFUSED_RETRY_S = 60.0
 """Wrong credentials or a missing database: only a person mends that, so ask seldom."""
@@ -105,14 +108,18 @@ class InfluxSink:
         self._renewed = True
 
     async def write(self, bodies: Sequence[bytes]) -> None:
-        """Store the lines of some outbox entries, in their order (a later one wins).
+        """Store the lines of some outbox entries, in their order (a later one wins), or remove their points.
 
-        Raises `SinkUnavailable`, or `PointsRejected` once all points but those named are stored.
+        Raises `SinkUnavailable`, or `PointsRejected` once all points but those named are stored, or removed.
         """
         await self._begin()
         refused: list[tuple[bytes, str]] = []
-        for body in _requests(bodies, self._max_body):
-            refused += await self._stored(body)
+        for removes, some in itertools.groupby(bodies, removal.is_removal):
+            if removes:
+                refused += await self._removed(list(some))
+                continue
+            for body in _requests(list(some), self._max_body):
+                refused += await self._stored(body)
         if refused:
             raise PointsRejected(
                 f"{self.name} refused {len(refused)} points, the first one: {refused[0][1]}", lines=refused
@@ -165,6 +172,29 @@ class InfluxSink:
         except StopIteration as end:
             return list(end.value)
 
+    async def _removed(self, bodies: Sequence[bytes]) -> list[tuple[bytes, str]]:
+        """Have points deleted; return those that the server cannot delete, each with the reason."""
+        settings = self._settings
+        match settings.api:
+            case Api.INFLUXDB1:
+                return await influx_removal.from_influxdb1(self._ask, settings.bucket, bodies)
+            case Api.INFLUXDB2:
+                return await influx_removal.from_influxdb2(self._ask, settings.org, settings.bucket, bodies)
+            case Api.VICTORIAMETRICS:
+                return await influx_removal.from_victoria_metrics(self._ask, bodies)
+            case Api.INFLUXDB3:
+                return removal.refused(
+                    [*removal.removals(bodies)], "not deleted: InfluxDB 3 has no such call"
+                )
+
+    async def _ask(self, path: str, query: Mapping[str, str], body: bytes, content: str) -> str:
+        """Return the server's answer. Raises `SinkUnavailable`, or `NotDeleted` where it will never do it."""
+        reply = await self._post(path, query, body, content)
+        if reply.status in (400, 403, 404, 405, 422, 501):
+            raise influx_removal.NotDeleted(f"not deleted: {reply.status}: {_sentence(reply)[:300]}")
+        _raise_unless_stored(reply, self._settings)
+        return reply.text
+
     async def _send(self, body: bytes) -> Refusal | None:
         """Send a body once; None means stored."""
         post = self._plain if self._settings.api is Api.INFLUXDB1 else self._through_client
@@ -211,10 +241,10 @@ class InfluxSink:
         content = gzip.compress(body, 1) if settings.gzip else body
         return await self._post(path, query | {"precision": "ns"}, content)
 
-    async def _post(self, path: str, query: Mapping[str, str], body: bytes) -> Reply:
+    async def _post(self, path: str, query: Mapping[str, str], body: bytes, content: str = LINES) -> Reply:
         settings = self._settings
-        headers = {"Content-Type": "text/plain; charset=utf-8"}
-        if settings.gzip:
+        headers = {"Content-Type": content}
+        if settings.gzip and content == LINES:
             headers["Content-Encoding"] = "gzip"
         if settings.username:
             pair = f"{settings.username}:{settings.token}".encode()

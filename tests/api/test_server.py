@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from gateway.errors import QueryError
 from gateway.health.snapshot import ClockHealth
 from tests.pages import NOW_NS, Site, site, snapshot
 
@@ -163,3 +164,36 @@ def test_a_question_without_a_store_is_answered(open_site: Site) -> None:
         "error": "this gateway has no embedded store",
         "hint": "ask the database that it writes to",
     }
+
+
+def test_points_of_a_reprocessing_are_taken(open_site: Site) -> None:
+    """Whole; or it says what they wait for, what is wrong with them, or that they are too many at once."""
+    url = f"{open_site.url}/api/rewrites"
+    assert post(url, b"points") == (200, {"waits": ""})
+    assert open_site.rewritten == [b"points"]
+    open_site.waits = "too much waits for the sink influx"
+    try:
+        assert post(url, b"more") == (200, {"waits": "too much waits for the sink influx"})
+    finally:
+        open_site.waits = ""
+    open_site.refuses = QueryError("not the points of a reprocessing", hint="is it of the same version?")
+    try:
+        status, said = post(url, b"{}")
+    finally:
+        open_site.refuses = None
+    assert (status, said["hint"]) == (400, "is it of the same version?")
+    status, said = post(url, b"x" * 16_000_001)
+    assert (status, said["error"]) == (413, "more than 16000000 bytes at once")
+    assert open_site.rewritten == [b"points"]
+    assert ask(url)[0] == 405
+
+
+def post(url: str, body: bytes) -> tuple[int, dict[str, str]]:
+    """Return status and JSON."""
+    request = urllib.request.Request(url, data=body, method="POST")  # noqa: S310 - our own
+    try:
+        with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310 - our own
+            return answer.status, json.loads(answer.read())
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, json.loads(error.read())

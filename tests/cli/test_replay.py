@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 from typing import TYPE_CHECKING
 
 import pytest
 
+from gateway.journal.lock import GATEWAY, FolderLock
 from tests.cli.command import SHIPPED, ecluse, settings_file
 from tests.reprocess.past import live
 from tests.reprocess.test_dry_run import DAY, hourly
@@ -106,3 +108,75 @@ def test_a_folder_where_no_gateway_ran(tmp_path: Path) -> None:
     assert result.exit_code == 5
     assert "no gateway has run with the state folder" in result.stderr
     assert not list((tmp_path / "state").iterdir())
+
+
+class TestApplying:
+    """With `--apply`, the gateway being stopped: it goes into its journal."""
+
+    @pytest.fixture
+    def mended(self, folder: Path, tmp_path: Path) -> Path:
+        """A copy of that gateway, with a profile that was mended and a sink that cannot overwrite."""
+        shutil.copytree(folder / "state", tmp_path / "state")
+        shutil.copytree(SHIPPED, tmp_path / "profiles")
+        file = tmp_path / "profiles" / "bin-level" / "profile.yaml"
+        text = file.read_text(encoding="utf-8").replace("range: [20, 4500]\n", "range: [20, 1000]\n")
+        file.write_text(text, encoding="utf-8")
+        (tmp_path / "devices.csv").write_text(DEVICES, encoding="utf-8")
+        config = tmp_path / "ecluse.toml"
+        config.write_text(
+            'state_dir = "state"\nprofiles_dir = "profiles"\ndefault_zone = "Europe/Paris"\n'
+            '[devices]\nfile = "devices.csv"\n[[sinks]]\nname = "here"\nkind = "embedded"\n'
+            '[[sinks]]\nname = "vm"\nkind = "victoriametrics"\nurl = "http://127.0.0.1:9"\n',
+            encoding="utf-8",
+        )
+        return config
+
+    def test_asked_applied_and_noted(self, mended: Path) -> None:
+        """A no writes nothing; a yes does all of it; then nothing is left to do."""
+        state = mended.parent / "state"
+        refused = ecluse("replay", *FROM, "--apply", "--config", mended, stdin="n\n")
+        assert (refused.exit_code, "nothing was written" in refused.stderr) == (1, True)
+        assert "points in here, vm? [y/N]" in refused.stderr
+        assert not (state / "replays.jsonl").exists()
+        done = ecluse("replay", *FROM, "--apply", "--config", mended, stdin="y\n")
+        assert done.exit_code == 0
+        words = " ".join(done.stdout.split())
+        assert "in the gateway's journal. Once the gateway runs again, they go to here, vm" in words
+        (listed,) = state.glob("replay-*-vm.txt")
+        assert listed.name in words
+        lines = listed.read_text(encoding="utf-8").splitlines()
+        assert {line.partition(" ")[0] for line in lines} == {"replace"}
+        assert any(line.startswith("replace waste,device=bin-1,") for line in lines)
+        begun, record = map(json.loads, (state / "replays.jsonl").read_text(encoding="utf-8").splitlines())
+        assert (begun["ended"], begun["records"], record["ended"]) == (False, 0, True)
+        assert record["written"] > 10
+        assert record["files"] == [listed.name]
+        again = ecluse("replay", *FROM, "--apply", "--yes", "--json", "--config", mended)
+        told = json.loads(again.stdout)
+        assert (told["differs"], told["applied"]) == (False, None)
+
+    def test_as_json(self, mended: Path) -> None:
+        """What was done stands beside what was told."""
+        told = json.loads(ecluse("replay", *FROM, "--apply", "--yes", "--json", "--config", mended).stdout)
+        counts = [(one["added"], one["changed"], one["removed"]) for one in told["measurements"]]
+        assert told["applied"]["removed"] == sum(removed for _, _, removed in counts)
+        assert told["applied"]["written"] == sum(added + changed for added, changed, _ in counts)
+        assert told["applied"]["ended"] is True
+        assert told["applied"]["delivers"] is False
+
+    def test_nobody_answers(self, mended: Path) -> None:
+        """An end of the input is no yes."""
+        assert ecluse("replay", *FROM, "--apply", "--config", mended, stdin="").exit_code == 1
+        assert ecluse("replay", *FROM, "--yes", "--config", mended).exit_code == 2
+
+    def test_the_gateway_does_not_answer(self, mended: Path) -> None:
+        """Its folder is held: what was done is noted, and what to do is said."""
+        held = FolderLock(mended.parent / "state", GATEWAY)
+        try:
+            result = ecluse("replay", *FROM, "--apply", "--yes", "--config", mended)
+        finally:
+            held.release()
+        assert result.exit_code == 1
+        assert "ended in the midst, after 0 records: no gateway answers at" in result.stderr
+        noted = (mended.parent / "state" / "replays.jsonl").read_text(encoding="utf-8").splitlines()
+        assert [json.loads(line)["ended"] for line in noted] == [False, False]

@@ -18,7 +18,7 @@ from gateway.testing import MemoryBroker
 from tests.river import DEVICES, LIMITS, MINUTE_NS, PLANS, START_NS, Flowing, opened
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from gateway.model import Device
@@ -114,12 +114,18 @@ def report_of(dry_run: DryRun) -> Report:
     return dry_run.run(lambda _: None)
 
 
-async def live(folder: Path, steps: Sequence[Step]) -> Past:
-    """Let a gateway live through the steps, with the shipped profiles to begin with; then stop it."""
-    clock, broker = ManualClock(START_NS), MemoryBroker()
+async def live(
+    folder: Path, steps: Sequence[Step], *, around: Callable[[str, Any], Any] = lambda _, part: part
+) -> Past:
+    """Let a gateway live through the steps, with the shipped profiles to begin with; then stop it.
+
+    `around` as in `tests.river.opened`.
+    """
+    clock, broker = ManualClock(at(steps[0].minute)), MemoryBroker()
     await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
     past = Past(folder)
-    async with opened(folder, clock=clock) as parts:
+    async with opened(folder, clock=clock, around=around) as parts:
+        await parts.replay()
         flowing = Flowing(parts, broker, clock)
         plans, devices = PLANS, DEVICES
         first = steps[0]
