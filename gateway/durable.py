@@ -325,6 +325,19 @@ def begin_wal(path: Path) -> None:
         connection.execute("PRAGMA journal_mode=WAL")
 
 
+def compact(path: Path) -> None:
+    """Write a file anew without its free pages, and empty its WAL: what was deleted is in neither.
+
+    Nobody else may have it open. Raises sqlite3.Error.
+    """
+    with contextlib.closing(connect(path)) as connection:
+        connection.execute("PRAGMA secure_delete=ON")
+        connection.execute("VACUUM")
+        busy = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+    if busy:
+        raise sqlite3.OperationalError(f"{path} is open elsewhere, and keeps what was deleted")
+
+
 def unsoundness(path: Path) -> str:
     """Say what is wrong with a file's structure; empty where nothing is. Reads all of it.
 

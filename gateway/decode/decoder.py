@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gateway.decode.refusals import Refusals
+from gateway.decode.routes import ERASED
 from gateway.decode.uplinks import Uplinks, lay_out, topics_of
 from gateway.model import NS_PER_S, Reason, Rejection, TimeSource
 
@@ -44,7 +45,7 @@ class Decoded:
     """What a batch of uplinks gave.
 
     Each uplink is in exactly one of: `readings` (some row's `uplink`), `rejections` with 0 readings
-    (refused whole), `duplicates`, `ignored` (retained, without a device time), `limited` (its device
+    (refused whole), `duplicates`, `ignored` (retained, without a device time; or erased), `limited` (its device
     sent too many); the last three are places in the batch, int64, ascending, and `samples` are those
     of the limited that are kept. `unknown` has one sample for each topic that was used of a device that is
     not in the registry, accepted or not. Who gave readings is noted in the routes (`Routes.take_heard`).
@@ -87,7 +88,7 @@ def decode_together(
     decoder_of[again] = _SENT_AGAIN
     limited, samples = _limited(uplinks, decoder_of, routes, rates)
     drafts = _begin(uplinks, decoder_of, routes, refusals)
-    ignored = _retained(uplinks, drafts)
+    ignored = _retained(uplinks, drafts) | (decoder_of == ERASED)
     repeated = _repeated(batches, drafts, routes, identities, ignored)
     drafts = [draft.select(~(ignored | repeated)[draft.index]) for draft in drafts]
     readings = [one for draft in drafts for one in draft.decoder.finish(draft, refusals, routes.devices)]

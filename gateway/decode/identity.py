@@ -143,6 +143,13 @@ class Identities:
         self._exchanges.restore(saved.exchanges)
         self._begin = saved.begin
 
+    def forget(self, site: str, device: str) -> bool:
+        """Forget a device's uplinks; tell whether any were remembered.
+
+        Marks by packet identifier stay: they stand for no device, and tell nothing that was said.
+        """
+        return self._devices.pop((site, device), None) is not None
+
     def _sent_again(self, batch: RawBatch, places: Int64, marks: NDArray[np.uint64]) -> Bool:
         last = self._session(_name(batch.source, batch.session), needed=bool(len(places)))
         if last is None:

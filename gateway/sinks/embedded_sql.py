@@ -202,6 +202,12 @@ def delete_before(table: Table) -> str:
     return f"DELETE FROM {table.name} WHERE {TIME} < ?"
 
 
+def erase(table: Table) -> str:
+    """Delete a device's points (site, device: parameters); where it has no site, it is of site ''."""
+    site = f"coalesce({quoted(stored('site', 'tag:'))}, '')" if "site" in table.tags else "''"
+    return f"DELETE FROM {table.name} WHERE {site} = ? AND {quoted(stored('device', 'tag:'))} = ?"
+
+
 def came_since(table: Table) -> str:
     """Count the rows written after a number (parameter)."""
     return f"SELECT count(*) FROM {table.name} WHERE {SEQ} > ?"

@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import structlog
 
+from gateway import durable
 from gateway.errors import QueryError, SinkUnavailable
 from gateway.sinks import columns, embedded_sql, embedded_upkeep, line_protocol
 from gateway.sinks.embedded_sql import TIME, Table, quoted, stored
@@ -327,6 +328,50 @@ class Store:
         finally:
             connection.unregister("incoming")
         self._seq += len(rows)
+
+
+def erase(path: Path, *, site: str, device: str) -> int:
+    """Erase a device's points from a store that nobody has open, and from its file; return how many rows.
+
+    The file is written anew, since what was deleted before lies in its free blocks, and takes the old
+    one's place whole. Raises `SinkUnavailable`.
+    """
+    building = path.with_name(f"{path.name}.new")
+    try:
+        building.unlink(missing_ok=True)
+        with duckdb.connect(config={"threads": "1"}) as connection:
+            gone = _erased(connection, path, site, device)
+            embedded_sql.run(connection, f"ATTACH {embedded_sql.literal(str(building))} AS anew")
+            embedded_sql.run(connection, f"COPY FROM DATABASE {CATALOG} TO anew")
+            embedded_sql.run(connection, f"CHECKPOINT {CATALOG}")
+            embedded_sql.run(connection, "CHECKPOINT anew")
+        _put_in_place(building, path)
+    except (duckdb.Error, OSError) as error:
+        what = str(error).splitlines()[0]
+        raise SinkUnavailable(
+            f"{path}: {what}", hint="is there room for the file once more, and nobody who has it open?"
+        ) from error
+    return gone
+
+
+def _erased(connection: duckdb.DuckDBPyConnection, path: Path, site: str, device: str) -> int:
+    embedded_sql.run(connection, f"ATTACH {embedded_sql.literal(str(path))} AS {CATALOG}")
+    embedded_sql.run(connection, f"USE {CATALOG}")
+    gone = 0
+    for table in embedded_sql.tables(embedded_sql.run(connection, embedded_sql.CATALOGUE)).values():
+        if "device" in table.tags:
+            ((rows,),) = embedded_sql.run(connection, embedded_sql.erase(table), [site, device])
+            gone += rows
+    return gone
+
+
+def _put_in_place(building: Path, path: Path) -> None:
+    for each in (building, path):
+        if each.with_name(f"{each.name}.wal").exists():
+            raise OSError(f"{each.name} was not written whole")
+    durable.sync_file(building)
+    building.replace(path)
+    durable.sync_folder(path.parent)
 
 
 def unsoundness(path: Path) -> str:

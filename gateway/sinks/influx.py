@@ -29,7 +29,7 @@ from influxdb_client.domain.write_precision import WritePrecision
 from influxdb_client.rest import ApiException
 
 from gateway.errors import PointsRejected, SinkUnavailable
-from gateway.sinks import line_protocol
+from gateway.sinks import erasing, line_protocol
 from gateway.sinks.refusals import Refusal, settle
 
 if TYPE_CHECKING:
@@ -135,6 +135,23 @@ class InfluxSink:
         version = reply.headers.get("X-Influxdb-Version", "of unknown version")
         return f"InfluxDB {version} at {self._settings.url}, into {self._settings.bucket}"
 
+    async def erase(self, site: str, device: str) -> bool:
+        """Delete a device's points from the database; False where its API cannot.
+
+        Raises `SinkUnavailable`: not reached, or refused.
+        """
+        call = erasing.call(self._settings.api.value, self._settings.bucket, self._settings.org, site, device)
+        if call is None:
+            return False
+        reply = await self._post(call.path, call.query, call.body, call.content)
+        _raise_unless_stored(reply, self._settings)
+        if '"error"' in reply.text:
+            raise SinkUnavailable(
+                f"{self.name}: {self._settings.url} refused to delete: {_sentence(reply)[:300]}",
+                hint="give this user or token the right to delete",
+            )
+        return True
+
     async def close(self) -> None:
         """Close the connections."""
         client, self._client = self._client, None
@@ -211,10 +228,12 @@ class InfluxSink:
         content = gzip.compress(body, 1) if settings.gzip else body
         return await self._post(path, query | {"precision": "ns"}, content)
 
-    async def _post(self, path: str, query: Mapping[str, str], body: bytes) -> Reply:
+    async def _post(
+        self, path: str, query: Mapping[str, str], body: bytes, content: str = "text/plain; charset=utf-8"
+    ) -> Reply:
         settings = self._settings
-        headers = {"Content-Type": "text/plain; charset=utf-8"}
-        if settings.gzip:
+        headers = {"Content-Type": content}
+        if settings.gzip and body:
             headers["Content-Encoding"] = "gzip"
         if settings.username:
             pair = f"{settings.username}:{settings.token}".encode()

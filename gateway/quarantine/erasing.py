@@ -1,0 +1,31 @@
+"""Taking a device's rows out of a quarantine's file that no gateway has open."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+from gateway import durable
+from gateway.errors import StateError
+from gateway.quarantine.reader import FORMAT
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+
+def erase(path: Path, is_theirs: Callable[[str, str, str, bytes, bytes], bool]) -> int:
+    """Delete the rows that are theirs: by sink, site, device, topic, payload; return how many.
+
+    They count as evicted from nothing: the books' column of quarantined uplinks stays as it was.
+    Raises StateError: of another version; sqlite3.Error.
+    """
+    with contextlib.closing(durable.connect(path)) as connection:
+        durable.require_format(connection, path, FORMAT, StateError)
+        connection.execute("PRAGMA secure_delete=ON")
+        query = "SELECT id, sink, site, device, topic, payload FROM refused"
+        with durable.transaction(connection):
+            gone = [(row[0],) for row in connection.execute(query) if is_theirs(*row[1:])]
+            connection.executemany("DELETE FROM refused WHERE id = ?", gone)
+    durable.compact(path)  # even where nothing went: rows that gave way lie in free pages
+    return len(gone)

@@ -1,0 +1,41 @@
+"""Taking a device's points out of an outbox's file that no gateway has open. Synchronous.
+
+An entry keeps its number, and what it counts in the books: a point that was erased while it waited counts
+as one that was stored, as those do that were erased after they had been.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+from gateway import durable
+from gateway.errors import StateError
+from gateway.sinks import erasing, outbox_rows
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def erase(path: Path, *, site: str, device: str) -> tuple[int, int]:
+    """Return how many points went, and how many entries could not be read.
+
+    Raises StateError: of another version; sqlite3.Error.
+    """
+    points = unreadable = 0
+    with contextlib.closing(durable.connect(path)) as connection:
+        durable.require_format(connection, path, outbox_rows.FORMAT, StateError)
+        connection.execute("PRAGMA secure_delete=ON")
+        with durable.transaction(connection):
+            numbers = [row[0] for row in connection.execute("SELECT seq FROM entries ORDER BY seq")]
+            for number in numbers:
+                held = outbox_rows.first_sound(connection, number - 1)
+                if held is None or held[0].seq != number:
+                    unreadable += 1
+                    continue
+                body, gone = erasing.without_points(held[1].body, site, device)
+                if gone:
+                    outbox_rows.replace_body(connection, held, body)
+                    points += gone
+    durable.compact(path)  # even where nothing went: entries that were sent long ago lie in free pages
+    return points, unreadable
