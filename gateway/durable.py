@@ -325,17 +325,27 @@ def begin_wal(path: Path) -> None:
         connection.execute("PRAGMA journal_mode=WAL")
 
 
-def compact(path: Path) -> None:
-    """Write a file anew without its free pages, and empty its WAL: what was deleted is in neither.
+@contextlib.contextmanager
+def forgetting(path: Path) -> Iterator[sqlite3.Connection]:
+    """Give a connection under which what is deleted or replaced is overwritten: the file keeps nothing of it.
 
-    Nobody else may have it open. Raises sqlite3.Error.
+    Other processes may read meanwhile. Raises sqlite3.Error; OSError where someone reads for so long that the
+    WAL cannot be emptied: try again.
     """
     with contextlib.closing(connect(path)) as connection:
         connection.execute("PRAGMA secure_delete=ON")
+        yield connection
+        if connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
+            raise OSError(f"{path} is being read, and its WAL keeps what was deleted")
+
+
+def compact(path: Path) -> None:
+    """Write a file anew without its free pages, and empty its WAL: what was ever deleted is in neither.
+
+    Nobody else may have it open. Raises sqlite3.Error.
+    """
+    with forgetting(path) as connection:
         connection.execute("VACUUM")
-        busy = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
-    if busy:
-        raise sqlite3.OperationalError(f"{path} is open elsewhere, and keeps what was deleted")
 
 
 def unsoundness(path: Path) -> str:

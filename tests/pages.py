@@ -73,6 +73,7 @@ def snapshot(*, ready: bool = True, missing: int = 0) -> Snapshot:
             "quarantined": 1_402,
             "duplicate": 120,
             "ignored": 3,
+            "erased": 0,
             "rate_limited": 0,
             "set_aside": 0,
             "pending": 42,

@@ -38,6 +38,11 @@ def codes_of(body: bytes, start: int, site: str, device: str) -> list[int]:
     return [start + row for row, key in enumerate(packing.unpack_texts(body)) if key[:2] == (site, device)]
 
 
+def is_erased(key: tuple[str, ...]) -> bool:
+    """Tell whether a key of a series table stands for one that was erased."""
+    return key[1].startswith("\0")
+
+
 def without_names(body: bytes, start: int, codes: Collection[int]) -> bytes:
     """Return a cell of a series table, or of the texts, in which some codes have no name any more."""
     keys = packing.unpack_texts(body)

@@ -27,7 +27,7 @@ import numpy as np
 from gateway.decode.exchanges import Exchanges, mark
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from numpy.typing import NDArray
 
@@ -143,12 +143,13 @@ class Identities:
         self._exchanges.restore(saved.exchanges)
         self._begin = saved.begin
 
-    def forget(self, site: str, device: str) -> bool:
-        """Forget a device's uplinks; tell whether any were remembered.
-
-        Marks by packet identifier stay: they stand for no device, and tell nothing that was said.
-        """
-        return self._devices.pop((site, device), None) is not None
+    def forget(self, site: str, device: str, marks: Collection[int]) -> None:
+        """Forget a device's uplinks, of which these are the marks. Their packet identifiers stay in use."""
+        self._devices.pop((site, device), None)
+        self._exchanges.forget_marks(marks)
+        gone = np.fromiter(marks, dtype=np.uint64, count=len(marks))
+        for known in self._sessions.values():
+            known[np.isin(known, gone)] = 0
 
     def _sent_again(self, batch: RawBatch, places: Int64, marks: NDArray[np.uint64]) -> Bool:
         last = self._session(_name(batch.source, batch.session), needed=bool(len(places)))

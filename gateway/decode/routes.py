@@ -37,7 +37,7 @@ MAX_NAME = 64
 
 _LOOKUP: Final = compiled("lookup")
 _SHOWN = 80
-ERASED = -3
+ERASED = -4
 """In place of a decoder: the uplink was erased from the journal."""
 _TOO_LONG = 0
 """The code of every topic beyond MAX_TOPIC: they are refused without being remembered."""

@@ -1,14 +1,14 @@
 """What stands in the journal in the place of what was erased. Pure: a record in, a record out.
 
 Each uplink's place in its record is part of what it is, where it has no time of its own; and its packet
-identifier is what repetitions are found by. So an erased frame keeps its place, its first byte and its
-identifier, and loses topic, properties and payload.
+identifier is what its exchange with the broker is known by. So an erased PUBLISH keeps its place, its first
+byte and its identifier, and loses topic, properties and payload. PUBRELs stay where they are.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
@@ -22,8 +22,15 @@ if TYPE_CHECKING:
     from gateway.erasure.target import Target
 
 
-def without_uplinks(record: Frames, is_theirs: Callable[[bytes], bool]) -> tuple[Frames, int] | None:
-    """Return a record without the uplinks of some topics, and how many they were; None where it has none.
+class Uplink(NamedTuple):
+    """What an erased frame had said."""
+
+    topic: bytes
+    payload: bytes
+
+
+def without_uplinks(record: Frames, is_theirs: Callable[[bytes], bool]) -> tuple[Frames, list[Uplink]] | None:
+    """Return a record without the uplinks of some topics, and what they were; None where it has none.
 
     Raises `ProtocolError` where it is no sequence of frames, as at a replay.
     """
@@ -32,16 +39,19 @@ def without_uplinks(record: Frames, is_theirs: Callable[[bytes], bool]) -> tuple
     if not theirs:
         return None
     frames = packets.frames_of(record.frames)
-    if len(frames) != len(batch):
-        raise ProtocolError(f"{len(frames)} frames where there are {len(batch)} uplinks")
+    # Among them stand PUBRELs, which are no uplinks.
+    published = [place for place, frame in enumerate(frames) if frame[0] >> 4 == packets.PUBLISH]
+    if len(published) != len(batch):
+        raise ProtocolError(f"{len(published)} frames where there are {len(batch)} uplinks")
     for place in theirs:
-        frames[place] = packets.publish(
+        frames[published[place]] = packets.publish(
             int(batch.headers[place]),
             ERASED_TOPIC,
             packet_id=int(batch.packet_ids[place]),
             level=record.protocol,
         )
-    return replace(record, frames=b"".join(frames)), len(theirs)
+    gone = [Uplink(batch.topics[place], batch.payloads[place]) for place in theirs]
+    return replace(record, frames=b"".join(frames)), gone
 
 
 def profile_text(record: Control) -> str:
@@ -53,13 +63,18 @@ def without_device(record: Control, target: Target) -> Control | None:
     """Return a control record that does not name a device; None where it does not anyway."""
     if record.kind is not ControlKind.DEVICES:
         return None
-    body = orjson.loads(record.body)
-    upsert: list[dict[str, Any]] = [
-        {**group, "ids": [each for each in group["ids"] if (group["site"], each) != target.key]}
-        for group in body["upsert"]
-    ]
+    body: dict[str, Any] = orjson.loads(record.body)
     changed = {
-        "upsert": [group for group in upsert if group["ids"]],
-        "remove": [list(key) for key in body["remove"] if tuple(key) != target.key],
+        # `before`: what the record replaced, which records of an older Écluse do not say.
+        name: _without(groups, target) if name != "remove" else [k for k in groups if tuple(k) != target.key]
+        for name, groups in body.items()
     }
     return None if changed == body else replace(record, body=orjson.dumps(changed))
+
+
+def _without(groups: list[dict[str, Any]], target: Target) -> list[dict[str, Any]]:
+    left = [
+        {**group, "ids": [each for each in group["ids"] if (group["site"], each) != target.key]}
+        for group in groups
+    ]
+    return [group for group in left if group["ids"]]

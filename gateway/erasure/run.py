@@ -1,4 +1,8 @@
-"""Erases a device from the files of a stopped gateway, then from its databases, and looks whether it is gone.
+"""Erases a device from the files of a gateway, then from its databases, and looks whether it is gone.
+
+In three steps. `Erasure.beforehand` rewrites the segments of the journal that are full: it may go on beside the
+gateway, which only reads them. `Erasure.files` does the rest, and needs the state folder for itself.
+`Erasure.databases` asks the databases, whoever has the folder by then: what waited for them is gone.
 
 Delivery guarantees: each file changes whole or not at all, and a gateway can go on from any mixture of
 changed and unchanged ones: a crash leaves less to be erased by a second run. What was erased is in no
@@ -16,13 +20,12 @@ from typing import TYPE_CHECKING
 
 from gateway import durable, saving
 from gateway.backup import held
-from gateway.erasure import databases, records, search, state
+from gateway.erasure import databases, journal, state
+from gateway.erasure.search import Search
 from gateway.erasure.target import Belonging, Target
-from gateway.errors import ConfigurationError, SinkUnavailable, StateError
-from gateway.ingest.wire import ProtocolError
-from gateway.journal import checkpoint, rewriting, segments
-from gateway.model import Control, ControlKind, Frames
-from gateway.profiles.compile import compile_text
+from gateway.errors import JournalError, SinkUnavailable, StateError
+from gateway.journal import checkpoint, segments
+from gateway.journal.snapshot import snapshot
 from gateway.quarantine import erasing as quarantine_erasing
 from gateway.registry.unknown import UnknownDevices
 from gateway.sinks import embedded_store, outbox_erasing
@@ -36,8 +39,10 @@ if TYPE_CHECKING:
     from gateway.saving import Saved
 
 QUARANTINE, UNKNOWN = "quarantine.db", "unknown.db"
-_LEFTOVERS = ("state.db.damaged*", "state.db.copy*", "*.new", "*.new-wal", "*.new-shm", "*.new-journal")
-"""What crashes and damage have left: nobody reads it, and it may hold the device."""
+_LEFTOVERS = ("state.db.copy*", "*.new", "*.new-wal", "*.new-shm", "*.new-journal")
+"""What crashes have left: nobody reads it, and it may hold the device."""
+_SPILLED = "*.duckdb.tmp"
+_DAMAGED = "*.damaged-*"
 
 
 @dataclass(slots=True)
@@ -57,86 +62,154 @@ class Report:
     stores: dict[str, int] = field(default_factory=dict)
     """Rows of each embedded store."""
     sinks: dict[str, str] = field(default_factory=dict)
+    files: int = 0
+    """Files that were searched afterwards, byte by byte."""
     problems: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
 
-def sites(settings: Settings, device: str) -> set[str]:
-    """Return the sites at which a gateway knows a device of that identifier. Raises StateError."""
-    with _opened(settings.state_dir) as (store, saved):
-        found = state.sites_of(store, saved, device)
-    with _strangers(settings) as strangers:
-        return found | {each.site for each in strangers.list() if each.device == device}
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What a gateway knows: at its last checkpoint, and on its list of unknown devices."""
 
+    saved: Saved
+    names: frozenset[tuple[str, str]]
+    """(site, identifier) of every device."""
 
-def erase(settings: Settings, target: Target, progress: Progress) -> Report:
-    """Erase a device. The caller holds the gateway's lock on the state folder.
-
-    Raises StateError, JournalError: a file cannot be read or written at all; what was done before stays
-    done. What else could not be erased stands in the report's problems.
-    """
-    report, folder = Report(), settings.state_dir
-    with durable.translated(StateError, f"{folder} cannot be erased from"):
-        _clear_leftovers(folder)
-        with _opened(folder) as (store, saved):
-            plans = {**saved.rules.retired, **saved.rules.plans}
-            belonging = Belonging(target, plans=plans, devices=saved.rules.devices)
-            _Journal(belonging, report, progress).erase(folder / "journal")
-            _outboxes(folder, target, report)
-            if (folder / QUARANTINE).is_file():
-                report.quarantined = quarantine_erasing.erase(folder / QUARANTINE, belonging.row)
-            report.state = state.erase(store, saved, target)
+    @classmethod
+    def of(cls, settings: Settings) -> Known:
+        """Look, beside a gateway that runs or at the folder of a stopped one. Raises StateError."""
+        with snapshot(settings.state_dir) as seen:
+            saved = saving.restore(seen)
+            names = state.names_in(seen, saved)
         with _strangers(settings) as strangers:
-            report.unknown = strangers.forget(*target.key)
-        durable.compact(folder / UNKNOWN)
-        durable.compact(folder / checkpoint.NAME)
-        _renew_copies(folder)
-    _stores(folder, target, report)
-    databases.erase(settings, target, report.sinks, report.problems)
-    with durable.translated(StateError, f"{folder} cannot be searched"):
-        report.problems += search.left(folder, belonging, progress)
-    return report
+            names |= {(each.site, each.device) for each in strangers.list()}
+        return cls(saved, frozenset(names))
+
+    def sites(self, device: str) -> set[str]:
+        """Return the sites at which a device of that identifier stands."""
+        return {site for site, known in self.names if known == device}
 
 
-def _clear_leftovers(folder: Path) -> None:
-    for pattern in _LEFTOVERS:
-        for path in [*folder.glob(pattern), *(folder / "journal").glob(pattern)]:
-            path.unlink(missing_ok=True)
-    shutil.rmtree(folder / held.FOLDER, ignore_errors=True)
+class Erasure:
+    """One erasure. Raises StateError, JournalError: a file cannot be read or written; what is done stays done.
 
+    What else could not be erased stands in the report's problems.
+    """
 
-def _outboxes(folder: Path, target: Target, report: Report) -> None:
-    for path in sorted(folder.glob("outbox-*.db")):
-        points, unreadable = outbox_erasing.erase(path, site=target.site, device=target.device)
-        report.waiting += points
-        if unreadable:
-            report.problems.append(f"{path}: {unreadable} damaged entries could not be looked into")
+    def __init__(self, settings: Settings, target: Target, known: Known, progress: Progress) -> None:
+        self.report = Report()
+        self._settings = settings
+        self._folder = settings.state_dir
+        self._target = target
+        self._progress = progress
+        rules = known.saved.rules
+        self._belonging = Belonging(
+            target,
+            plans={**rules.retired, **rules.plans},
+            devices=rules.devices,
+            others=known.sites(target.device),
+        )
+        self._search = Search(self._belonging, known.names)
+        self._journal = journal.Erasing(self._belonging, self.report, self._search, progress)
 
+    def beforehand(self) -> None:
+        """Erase from the segments of the journal to which no more is appended: a gateway may be running."""
+        self._erase_segments(self._segments()[:-1])
 
-def _stores(folder: Path, target: Target, report: Report) -> None:
-    for path in sorted(folder.glob("*.duckdb")):
+    def files(self) -> None:
+        """Erase from all files of the state folder. The caller holds the gateway's lock on it."""
+        report, folder = self.report, self._folder
+        with durable.translated(StateError, f"{folder} cannot be erased from"):
+            self._clear_leftovers()
+            self._erase_segments(self._segments())
+            self._outboxes()
+            if (folder / QUARANTINE).is_file():
+                report.quarantined = quarantine_erasing.erase(folder / QUARANTINE, self._belonging.row)
+            with _opened(folder) as (store, saved):
+                report.state = state.erase(store, saved, self._belonging)
+            self._unknown()
+            durable.compact(folder / checkpoint.NAME)
+            self._renew_copies()
+        self._stores()
+        with durable.translated(StateError, f"{folder} cannot be searched"):
+            self._look()
+
+    def databases(self) -> None:
+        """Delete from every database of the settings. Raises ConfigurationError: a secret cannot be read."""
+        databases.erase(self._settings, self._target, self.report.sinks, self.report.problems)
+
+    def _segments(self) -> list[Path]:
+        where = self._folder / "journal"
+        return segments.segment_paths(where) if where.is_dir() else []
+
+    def _erase_segments(self, paths: list[Path]) -> None:
+        with durable.translated(JournalError, "the journal cannot be erased from"):
+            self._journal.erase(paths)
+
+    def _clear_leftovers(self) -> None:
+        for pattern in _LEFTOVERS:
+            for path in [*self._folder.glob(pattern), *(self._folder / "journal").glob(pattern)]:
+                path.unlink(missing_ok=True)
+        for folder in (self._folder / held.FOLDER, *self._folder.glob(_SPILLED)):
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def _outboxes(self) -> None:
+        for path in sorted(self._folder.glob("outbox-*.db")):
+            points, unreadable = outbox_erasing.erase(path, *self._target.key)
+            self.report.waiting += points
+            if unreadable:
+                self.report.problems.append(
+                    f"{path}: {unreadable} damaged entries could not be looked into: start the gateway, which "
+                    "sets them aside, and erase again"
+                )
+
+    def _unknown(self) -> None:
+        with _strangers(self._settings) as strangers:
+            self.report.unknown = strangers.forget(*self._target.key)
+        durable.compact(self._folder / UNKNOWN)
+
+    def _stores(self) -> None:
+        for path in sorted(self._folder.glob("*.duckdb")):
+            try:
+                self.report.stores[path.stem] = embedded_store.erase(path, *self._target.key)
+            except SinkUnavailable as error:
+                self.report.problems.append(f"{error} ({error.hint})")
+
+    def _renew_copies(self) -> None:
+        """Put one copy of the state as it is now in the place of those that were."""
+        store = checkpoint.Checkpoint.open_newest_sound(self._folder)
         try:
-            report.stores[path.name] = embedded_store.erase(path, site=target.site, device=target.device)
-        except SinkUnavailable as error:
-            report.problems.append(f"{error} ({error.hint})")
+            for copy in store.copies():
+                durable.remove(copy)
+            durable.sync_folder(self._folder)
+            store.copy()
+        finally:
+            store.close()
 
-
-def _renew_copies(folder: Path) -> None:
-    """Put one copy of the state as it is now in the place of those that were."""
-    for copy in checkpoint.copies(folder):
-        durable.remove(copy)
-    store = checkpoint.Checkpoint.open_newest_sound(folder)
-    try:
-        store.copy()
-    finally:
-        store.close()
+    def _look(self) -> None:
+        """Search every file that was not searched yet, and name what was set aside as damaged."""
+        report, damaged = self.report, sorted(self._folder.rglob(_DAMAGED))
+        paths = [
+            path
+            for path in sorted(self._folder.rglob("*"))
+            if path.is_file() and path not in self._journal.searched
+        ]
+        for path in paths:
+            report.files += 1
+            left = self._search.in_file(path, read=partial(self._progress.done, path.name))
+            if left and path in damaged:
+                left += ": it was set aside as damaged, and nobody needs it any more: remove it"
+            if left:
+                report.problems.append(left)
+        report.notes += [
+            f"{path} was set aside as damaged: what is in it cannot be told for sure" for path in damaged
+        ]
 
 
 @contextlib.contextmanager
 def _opened(folder: Path) -> Iterator[tuple[checkpoint.Checkpoint, Saved]]:
     """Open the state, as the gateway would, and restore what is in it. Raises StateError."""
-    if not (folder / checkpoint.NAME).is_file():
-        hint = "is --config the one of the gateway?"
-        raise StateError(f"no gateway has run with the state folder {folder}", hint=hint)
     store = checkpoint.Checkpoint.open_newest_sound(folder)
     try:
         yield store, saving.restore(store)
@@ -147,47 +220,3 @@ def _opened(folder: Path) -> Iterator[tuple[checkpoint.Checkpoint, Saved]]:
 def _strangers(settings: Settings) -> contextlib.closing[UnknownDevices]:
     path = settings.state_dir / UNKNOWN
     return contextlib.closing(UnknownDevices(path, max_devices=max(settings.devices.max_unknown, 1)))
-
-
-class _Journal:
-    """Goes through the journal, learning from it which topics were whose."""
-
-    def __init__(self, belonging: Belonging, report: Report, progress: Progress) -> None:
-        self._belonging = belonging
-        self._report = report
-        self._progress = progress
-
-    def erase(self, folder: Path) -> None:
-        """Rewrite every record that holds something of the device."""
-        paths = segments.segment_paths(folder) if folder.is_dir() else []
-        self._progress.expect(2 * sum(path.stat().st_size for path in paths))
-        for path in paths:
-            done = rewriting.rewrite(path, self._changed, read=partial(self._progress.done, path.name))
-            if done.unreadable:
-                self._report.problems.append(
-                    f"{path}: {done.unreadable} damaged records could not be looked into: where the device "
-                    "must not be in them, move the file away (its uplinks are treated already, if the "
-                    "state's place lies behind it)"
-                )
-
-    def _changed(self, position: int, record: Frames | Control) -> Frames | Control | None:
-        if isinstance(record, Control):
-            if record.kind is ControlKind.PROFILE:
-                self._learn(record)
-            left = records.without_device(record, self._belonging.target)
-            self._report.named += left is not None
-            return left
-        try:
-            found = records.without_uplinks(record, self._belonging.has)
-        except ProtocolError as error:
-            self._report.problems.append(f"journal record {position} could not be looked into: {error}")
-            return None
-        if found is None:
-            return None
-        self._report.uplinks += found[1]
-        return found[0]
-
-    def _learn(self, record: Control) -> None:
-        """Take a profile's topics; one that this Écluse does not accept any more has none that it knows."""
-        with contextlib.suppress(ConfigurationError):
-            self._belonging.learn(compile_text(records.profile_text(record), name="a profile").topics)

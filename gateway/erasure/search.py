@@ -1,55 +1,108 @@
-"""Whether anything of a device is left in the files of a state folder: looked for byte by byte."""
+"""Whether anything of a device is left in a file: looked for byte by byte, whatever the file's format says."""
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 import re
-from functools import partial
+import sqlite3
 from typing import TYPE_CHECKING
 
+from gateway import durable
+
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
-    from gateway.backup.files import Progress
     from gateway.erasure.target import Belonging
 
 _AT_ONCE = 16 << 20
+_OVERLAP = 2048
+"""Longer than any topic that a gateway remembers."""
+_MOST_TOPICS = 1_000
+_TELLING = re.compile(r"(?=.*\d).{5,}")
+"""An identifier that is hardly anything else by chance."""
 
 
-def left(folder: Path, belonging: Belonging, progress: Progress) -> list[str]:
-    """Return a sentence for each file that still holds one of the device's topics, or its tag.
+class Search:
+    """What to look for: names of a device, and some of the payloads that were erased.
 
-    What is stored compressed (the embedded store, and what waits for it) cannot be found like this; it was
-    read and written anew. Raises OSError.
+    The names are its identifier wherever it stands, where that is telling and part of no other known name;
+    else its topics and, where no other site has one of that name, its tag as line protocol writes it and its
+    identifier in quotes. `names`: all that is known of other devices.
+
+    What is stored compressed (in the embedded store, and what waits for it) can hide from this; it was read and
+    written anew.
     """
-    wanted = _needles(belonging)
-    return [
-        f"{path} still holds something of the device at byte {at}"
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and (at := _found(path, wanted, progress)) is not None
-    ]
+
+    def __init__(self, belonging: Belonging, names: Iterable[tuple[str, str]]) -> None:
+        self._belonging = belonging
+        target = belonging.target
+        others = [name for name in names if name != target.key]
+        self._alone = not any(target.device == device for _, device in others)
+        self.is_plain = bool(_TELLING.fullmatch(target.device)) and not any(
+            target.device in name for pair in others for name in pair
+        )
+
+    def in_file(self, path: Path, *, read: Callable[[int], None]) -> str:
+        """Say what is left in a file, in a sentence; empty where nothing is. Raises OSError, sqlite3.Error."""
+        try:
+            size = path.stat().st_size
+            if not size:
+                return ""
+            with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+                at = _found(content, size, self._names(), read)
+                if at is not None:
+                    return f"{path} still holds a name of the device, at byte {at}"
+                counts = {p: _count(content, p) for p in self._belonging.payloads}
+        except FileNotFoundError:  # trimmed meanwhile
+            return ""
+        # Another device may have said the same: that stays, in records of its own.
+        left = {payload: count for payload, count in counts.items() if count}
+        if left and any(count > alive for count, alive in _alive(path, left)):
+            return f"{path} still holds something that the device said"
+        return ""
+
+    def _names(self) -> re.Pattern[bytes]:
+        device = self._belonging.target.device
+        if self.is_plain:
+            return re.compile(re.escape(device.encode()))
+        tag = re.escape(b",device=" + re.sub(r"([,= ])", r"\\\1", device).encode()) + rb"(?=[, ])"
+        quoted = [tag, re.escape(b'"' + device.encode() + b'"')] if self._alone else []
+        # A topic that begins another one, of another device, is told apart by what stands behind it.
+        topics = sorted(self._belonging.topics, key=len, reverse=True)[:_MOST_TOPICS]
+        wanted = [*quoted, *map(re.escape, topics)]
+        return re.compile(b"|".join(wanted) or b"(?!)")
 
 
-def _needles(belonging: Belonging) -> re.Pattern[bytes]:
-    """Return what to look for: whole topics, and the tag as line protocol writes it."""
-    device = re.sub(r"([,= ])", r"\\\1", belonging.target.device).encode()
-    tag = re.escape(b",device=" + device) + rb"(?=[, ])"
-    # A topic that begins another one, of another device, is told apart by what stands behind it.
-    topics = [re.escape(topic) for topic in sorted(belonging.topics, key=len, reverse=True)[:1000]]
-    return re.compile(b"|".join([tag, *topics]))
-
-
-def _found(path: Path, wanted: re.Pattern[bytes], progress: Progress) -> int | None:
-    """Return where something wanted stands in a file; None where nothing does."""
-    size = path.stat().st_size
-    if not size:
-        return None
-    done = partial(progress.done, path.name)
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        overlap = 2048  # longer than any topic that a gateway remembers
-        for start in range(0, size, _AT_ONCE):
-            hit = wanted.search(content, start, min(size, start + _AT_ONCE + overlap))
-            if hit is not None:
-                return hit.start()
-            done(min(_AT_ONCE, size - start))
+def _found(
+    content: mmap.mmap, size: int, wanted: re.Pattern[bytes], read: Callable[[int], None]
+) -> int | None:
+    """Return where something wanted stands; None where nothing does."""
+    for start in range(0, size, _AT_ONCE):
+        hit = wanted.search(content, start, min(size, start + _AT_ONCE + _OVERLAP))
+        if hit is not None:
+            return hit.start()
+        read(min(_AT_ONCE, size - start))
     return None
+
+
+def _count(content: mmap.mmap, wanted: bytes) -> int:
+    count, at = 0, content.find(wanted)
+    while at >= 0:
+        count, at = count + 1, content.find(wanted, at + len(wanted))
+    return count
+
+
+def _alive(path: Path, counts: dict[bytes, int]) -> Iterable[tuple[int, int]]:
+    """Yield for each text how often it stands in a file, and how often in rows of it that are there."""
+    alive = dict.fromkeys(counts, 0)
+    with contextlib.suppress(sqlite3.DatabaseError), contextlib.closing(durable.connect(path)) as file:
+        for (table,) in file.execute("SELECT name FROM sqlite_schema WHERE type = 'table'").fetchall():
+            for row in file.execute(f'SELECT * FROM "{table}"'):  # noqa: S608 - a name that the file itself gives
+                for cell in row:
+                    body = cell.encode() if isinstance(cell, str) else cell
+                    if isinstance(body, bytes):
+                        for text in alive:
+                            alive[text] += body.count(text)
+    return [(count, alive[text]) for text, count in counts.items()]

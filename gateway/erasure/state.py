@@ -7,7 +7,7 @@ is a state that a gateway can go on from, and a second run finds the rest.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import orjson
@@ -19,7 +19,7 @@ from gateway.aggregate.state import SERIES, TEXTS
 from gateway.model import Changes
 
 if TYPE_CHECKING:
-    from gateway.erasure.target import Target
+    from gateway.erasure.target import Belonging
     from gateway.journal.checkpoint import Checkpoint
     from gateway.model import Int32
     from gateway.saving import Saved
@@ -40,9 +40,26 @@ class Found:
     codes: Codes = field(default_factory=dict)
 
 
-def erase(state: Checkpoint, saved: Saved, target: Target) -> Found:
+class Store(Protocol):
+    """What is read of a state: of its file, or of a snapshot of it."""
+
+    def load(self, kind: str, owner: str, start: int) -> list[bytes]:
+        """Return the parts of a cell."""
+        ...
+
+    def starts(self, kind: str, owner: str) -> list[int]:
+        """Return the starts that have cells of this kind."""
+        ...
+
+    def owners(self, kind: str) -> list[str]:
+        """Return the owners that have cells of this kind."""
+        ...
+
+
+def erase(state: Checkpoint, saved: Saved, belonging: Belonging) -> Found:
     """Take a device out of the state; `saved` is what was restored from it. Raises StateError."""
-    found = Found(codes=codes_of(state, target))
+    key = belonging.target.key
+    found = Found(codes=codes_of(state, key))
     found.series = sum(map(len, found.codes.values()))
     for owner, codes in found.codes.items():
         for kind in erasing.KINDS:
@@ -53,32 +70,32 @@ def erase(state: Checkpoint, saved: Saved, target: Target) -> Found:
     changes = Changes()
     found.texts = _erase_texts(state, changes)
     _erase_names(state, found.codes, changes)
-    found.known = _erase_from_roster(state, target, changes) or target.key in map(tuple, saved.accepted)
-    state.commit(changes, _meta(saved, target))
+    found.known = _erase_from_roster(state, key, changes) or key in saved.accepted
+    state.commit(changes, _meta(saved, belonging))
     return found
 
 
-def codes_of(state: Checkpoint, target: Target) -> Codes:
+def codes_of(state: Store, key: tuple[str, str]) -> Codes:
     """Return the codes of a device's series, by owner; only those owners that have any."""
     found: Codes = {}
     for owner in state.owners(SERIES):
         for start in state.starts(SERIES, owner):
             for body in state.load(SERIES, owner, start):
-                codes = erasing.codes_of(body, start, *target.key)
+                codes = erasing.codes_of(body, start, *key)
                 if codes:
                     found.setdefault(owner, []).extend(codes)
     return found
 
 
-def sites_of(state: Checkpoint, saved: Saved, device: str) -> set[str]:
-    """Return the sites at which the state knows a device of that identifier."""
-    sites = {site for site, known, _ in saved.rules.devices.entries() if known == device}
-    sites |= {site for site, known in saved.accepted if known == device}
+def names_in(state: Store, saved: Saved) -> set[tuple[str, str]]:
+    """Return the (site, identifier) of every device that a state knows."""
+    names = {(site, device) for site, device, _ in saved.rules.devices.entries()}
+    names.update(saved.accepted)
     for owner in state.owners(SERIES):
         for start in state.starts(SERIES, owner):
             for body in state.load(SERIES, owner, start):
-                sites |= {key[0] for key in packing.unpack_texts(body) if key[1] == device}
-    return sites
+                names |= {key[:2] for key in packing.unpack_texts(body) if not erasing.is_erased(key)}
+    return names
 
 
 def _erase_cells(state: Checkpoint, kind: str, owner: str, start: int, codes: Int32) -> int:
@@ -133,22 +150,23 @@ def _erase_names(state: Checkpoint, codes: Codes, changes: Changes) -> None:
                 changes.cells[SERIES, owner, start, part] = erasing.without_names(body, start, gone)
 
 
-def _erase_from_roster(state: Checkpoint, target: Target, changes: Changes) -> bool:
+def _erase_from_roster(state: Checkpoint, key: tuple[str, str], changes: Changes) -> bool:
     known = False
     for start in state.starts(saving.DEVICES, ""):
         for part, body in enumerate(state.load(saving.DEVICES, "", start)):
-            left = roster.without(body, {target.key})
+            left = roster.without(body, {key})
             if left is not None:
                 changes.cells[saving.DEVICES, "", start, part] = left
                 known = True
     return known
 
 
-def _meta(saved: Saved, target: Target) -> dict[str, bytes]:
-    """Return the values that name the device, without it."""
-    saved.identities.forget(*target.key)
-    saved.rates.forget(*target.key)
-    accepted = [key for key in saved.accepted if tuple(key) != target.key]
+def _meta(saved: Saved, belonging: Belonging) -> dict[str, bytes]:
+    """Return the values that name the device, or tell what it said, without that."""
+    key = belonging.target.key
+    saved.identities.forget(*key, belonging.marks)
+    saved.rates.forget(*key)
+    accepted = [known for known in saved.accepted if known != key]
     return {
         "identities": saved.identities.state(),
         "rates": saved.rates.state(),

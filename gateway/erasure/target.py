@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from gateway.decode.exchanges import mark
 from gateway.decode.routes import Routes
 from gateway.decode.topics import compile_template
 from gateway.model import SeriesTable
@@ -14,8 +15,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from gateway.decode.topics import Template
+    from gateway.erasure.records import Uplink
     from gateway.profiles.plan import ProfilePlan
     from gateway.roster import Roster
+
+_TOPICS = 1_000_000
+"""Topics remembered; then all are judged anew."""
+_SAMPLES, _TELLING = 4, 24
+"""Payloads kept to look for afterwards, and how many bytes make one worth that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,21 +42,23 @@ class Belonging:
     """Tells which topics are the target's, by the profiles in force and by those that were.
 
     A topic that fits no profile of today is the target's where it fitted one of before as such, or where
-    one of its levels is the device's identifier: rather one uplink too many than one left.
+    one of its levels is the device's identifier and none is another site at which one of that name stands:
+    rather one uplink too many than one left. `others`: those sites.
     """
 
     def __init__(
-        self,
-        target: Target,
-        *,
-        plans: Mapping[str, ProfilePlan],
-        devices: Roster,
+        self, target: Target, *, plans: Mapping[str, ProfilePlan], devices: Roster, others: Iterable[str] = ()
     ) -> None:
         self.target = target
         self.topics: set[bytes] = set()
         """Those that were found to be the target's."""
+        self.marks: set[int] = set()
+        """What repetitions of its uplinks would be known by."""
+        self.payloads: list[bytes] = []
+        """A few of those that were erased."""
         self._old: list[Template] = []
         self._level = target.device.encode()
+        self._others = {site.encode() for site in others if site and site != target.site}
         self._routes = Routes(
             plans,
             devices,
@@ -69,16 +78,27 @@ class Belonging:
             self._old += new
             self._known.clear()
 
+    def may_be_in(self, frames: bytes) -> bool:
+        """Tell whether a record can hold an uplink of the target: its identifier is a level of its topics."""
+        return self._level in frames
+
     def has(self, topic: bytes) -> bool:
         """Tell whether uplinks of a topic are the target's."""
         known = self._known.get(topic)
         if known is None:
-            if len(self._known) > 1_000_000:
+            if len(self._known) >= _TOPICS:
                 self._known.clear()
             known = self._known[topic] = self._judge(topic)
             if known:
                 self.topics.add(topic)
         return known
+
+    def erased(self, uplinks: Iterable[Uplink]) -> None:
+        """Note what was erased, for what has to be done and looked for afterwards."""
+        for topic, payload in uplinks:
+            self.marks.add(mark(topic, payload))
+            if len(self.payloads) < _SAMPLES and len(payload) >= _TELLING:
+                self.payloads.append(payload)
 
     def row(self, sink: str, site: str, device: str, topic: bytes, payload: bytes) -> bool:
         """Tell whether a row of the quarantine is the target's: an uplink, or a point that a sink refused."""
@@ -87,6 +107,8 @@ class Belonging:
         return bool(sink) and not topic and erasing.is_of(payload, *self.target.key)
 
     def _judge(self, topic: bytes) -> bool:
+        if self._level not in topic:
+            return False
         site, device, _ = self._routes.whose(topic)
         if device:
             # A template without {site} gives none where the identifier stands at several, or at none.
@@ -95,4 +117,5 @@ class Belonging:
         found = [match for template in self._old if (match := template.match(text))]
         if found:
             return any(d == self.target.device and s in ("", self.target.site) for s, d in found)
-        return self._level in topic.split(b"/")
+        levels = topic.split(b"/")
+        return self._level in levels and not self._others.intersection(levels)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from typing import TYPE_CHECKING
 
 from gateway import durable
@@ -17,12 +16,11 @@ if TYPE_CHECKING:
 def erase(path: Path, is_theirs: Callable[[str, str, str, bytes, bytes], bool]) -> int:
     """Delete the rows that are theirs: by sink, site, device, topic, payload; return how many.
 
-    They count as evicted from nothing: the books' column of quarantined uplinks stays as it was.
+    The books' column of quarantined uplinks stays as it was; the next start counts the rows as evicted.
     Raises StateError: of another version; sqlite3.Error.
     """
-    with contextlib.closing(durable.connect(path)) as connection:
+    with durable.forgetting(path) as connection:
         durable.require_format(connection, path, FORMAT, StateError)
-        connection.execute("PRAGMA secure_delete=ON")
         query = "SELECT id, sink, site, device, topic, payload FROM refused"
         with durable.transaction(connection):
             gone = [(row[0],) for row in connection.execute(query) if is_theirs(*row[1:])]

@@ -330,7 +330,7 @@ class Store:
         self._seq += len(rows)
 
 
-def erase(path: Path, *, site: str, device: str) -> int:
+def erase(path: Path, site: str, device: str) -> int:
     """Erase a device's points from a store that nobody has open, and from its file; return how many rows.
 
     The file is written anew, since what was deleted before lies in its free blocks, and takes the old

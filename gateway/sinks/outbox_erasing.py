@@ -6,7 +6,6 @@ as one that was stored, as those do that were erased after they had been.
 
 from __future__ import annotations
 
-import contextlib
 from typing import TYPE_CHECKING
 
 from gateway import durable
@@ -17,15 +16,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def erase(path: Path, *, site: str, device: str) -> tuple[int, int]:
+def erase(path: Path, site: str, device: str) -> tuple[int, int]:
     """Return how many points went, and how many entries could not be read.
 
     Raises StateError: of another version; sqlite3.Error.
     """
     points = unreadable = 0
-    with contextlib.closing(durable.connect(path)) as connection:
+    with durable.forgetting(path) as connection:
         durable.require_format(connection, path, outbox_rows.FORMAT, StateError)
-        connection.execute("PRAGMA secure_delete=ON")
         with durable.transaction(connection):
             numbers = [row[0] for row in connection.execute("SELECT seq FROM entries ORDER BY seq")]
             for number in numbers:
