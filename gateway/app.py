@@ -66,6 +66,9 @@ class Gateway:
         self._reread = reread
         self._reloads = asyncio.Event()
         self._hurried = asyncio.Event()
+        self._stopping = asyncio.Event()
+        self.lends = False
+        """Whether it ends, or ended, to let another process have its state folder."""
         self._clock = assembly.clock_of(settings)
         self._source: MqttSource | None = None
         self._refused: BrokerError | None = None
@@ -77,7 +80,7 @@ class Gateway:
         mend, alone or in an ExceptionGroup; whatever else is raised is a bug. Either ends everything at
         once, and the next run replays; a BrokerError alone is raised after everything was stopped in order.
         """
-        settings = self._settings
+        settings, self._stopping = self._settings, stopping
         begun = Credentials.read(settings)  # here, so that nothing is started with a bad certificate
         key = Key(begun.http)
         async with Closing() as closing:
@@ -112,6 +115,15 @@ class Gateway:
     def reload(self) -> None:
         """Read profiles, devices, credentials and certificates again, as soon as it flows."""
         self._reloads.set()
+
+    def lend(self) -> bool:
+        """Stop in order, for another process to have the state folder; False where it is stopping anyway."""
+        if self._stopping.is_set():
+            return False
+        log.info("stepping aside", what="another command needs the state folder; the broker queues meanwhile")
+        self.lends = True
+        self._stopping.set()
+        return True
 
     def hurry(self) -> None:
         """Once told to stop: wait for nothing any more. What is not done is on disk."""
@@ -301,6 +313,7 @@ class Gateway:
             store=store,
             writers=parts.writers,
             copies=StoreCopies(self._settings.state_dir, stores),
+            lend=self.lend,
             stopping=stopping,
         )
 

@@ -16,7 +16,7 @@ from gateway.api.server import Answers, Key, application
 from gateway.errors import ConfigurationError, Problem, SinkUnavailable, StateError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     from gateway import config
@@ -67,6 +67,7 @@ async def serve(
     store: TimeSeries | None,
     writers: Mapping[str, Writer],
     copies: StoreCopies,
+    lend: Callable[[], bool],
     stopping: asyncio.Event,
 ) -> None:
     """Serve until `stopping`, or until cancelled; then finish what is being answered.
@@ -97,6 +98,7 @@ async def serve(
         pause=pause,
         confirm_clock=survey.confirm_clock,
         copy_stores=copies.make,
+        lend=lend,
     )
     server = _Server(
         uvicorn.Config(

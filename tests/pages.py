@@ -235,6 +235,7 @@ def site(
         pause=pause,
         confirm_clock=confirm_clock,
         copy_stores=copy_stores,
+        lend=lambda: True,
     )
     app = application(answers, key=Key(token))
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning", ws="none", lifespan="off"))

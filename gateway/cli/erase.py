@@ -2,29 +2,32 @@
 
 from __future__ import annotations
 
-import contextlib
 import getpass
 import secrets
 import sys
+import threading
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from gateway import config
-from gateway.cli.failures import Exit, told
+from gateway.cli.client import Client
+from gateway.cli.failures import Exit, Unreachable, told
 from gateway.cli.options import ConfigOption
 from gateway.cli.progress import Bar
 from gateway.cli.terminal import console, printable, table
 from gateway.clock import SystemClock, rfc3339
-from gateway.errors import EcluseError, JournalError
+from gateway.errors import EcluseError, JournalError, QueryError
 from gateway.journal.lock import GATEWAY, FolderLock
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from gateway.config import Settings
-    from gateway.erasure.run import Report
+    from gateway.erasure.run import Erasure, Known, Report
     from gateway.erasure.target import Target
+
+LEAVES_S = 30.0
+"""How much longer than `stop_grace` a gateway may take to step aside."""
+LOOK_S = 0.1
 
 
 def erase(
@@ -38,8 +41,13 @@ def erase(
     """Erase a device: its uplinks and readings, from every file of the gateway and from its databases.
 
     Journal, outbox, quarantine, state and its copies, unknown devices, embedded stores; InfluxDB 1 and 2
-    and VictoriaMetrics through their own interfaces. The gateway must be stopped. Take the device out of
-    devices.csv first, and stop it, or its next uplink is stored again. Nothing of it can be got back.
+    and VictoriaMetrics through their own interfaces. Then every file is searched for what may be left.
+
+    A gateway that runs goes on while the full segments of its journal are rewritten; for the rest it steps
+    aside (the broker queues meanwhile), and comes back by itself. A stopped one stays stopped.
+
+    Stop the device first, and take it out of devices.csv: what it sends later is stored again. Backups,
+    the broker's own queue and logs are not within reach. Nothing of it can be got back.
 
     Exits 1 where something could not be erased; run it again once that is mended.
 
@@ -51,43 +59,72 @@ def erase(
 
     with told():
         settings = config.load(config_file)
-        with _alone(settings):
-            target = _target(run.sites(settings, device), site, device)
-            name = printable(f"{target.site}/{target.device}" if target.site else target.device)
-            if not yes:
-                typer.confirm(f"Erase {name} for good, from {settings.state_dir} and all sinks?", abort=True)
-            with Bar("erasing") as progress:
-                report = run.erase(settings, target, progress)
-            reference = secrets.token_hex(4)
-            now = rfc3339(SystemClock().now_ns())
-            audit.write(settings.state_dir, report, reference=reference, at=now, by=getpass.getuser())
-    _tell(report, name, reference)
-    sys.exit(Exit.PROBLEMS if report.problems else Exit.OK)
+        known = run.Known.of(settings)
+        target = _target(known, site, device)
+        name = printable(f"{target.site}/{target.device}" if target.site else target.device)
+        if not yes:
+            typer.confirm(f"Erase {name} for good, from {settings.state_dir} and all sinks?", abort=True)
+        with Bar("erasing") as progress:
+            erasure = run.Erasure(settings, target, known, progress)
+            _erase(settings, erasure)
+        reference = secrets.token_hex(4)
+        now = rfc3339(SystemClock().now_ns())
+        audit.write(
+            settings.state_dir, erasure.report, reference=reference, at=now, by=getpass.getuser()
+        )
+    _tell(erasure.report, name, reference)
+    sys.exit(Exit.PROBLEMS if erasure.report.problems else Exit.OK)
 
 
-@contextlib.contextmanager
-def _alone(settings: Settings) -> Iterator[None]:
-    """Hold the state folder. Raises JournalError where the gateway runs, EcluseError where there is none."""
-    if not settings.state_dir.is_dir():
-        hint = "is --config the one of the gateway?"
-        raise EcluseError(f"no gateway has run with the state folder {settings.state_dir}", hint=hint)
+def _erase(settings: Settings, erasure: Erasure) -> None:
+    """Erase from the files, with the folder to ourselves where that is needed, then from the databases."""
+    lock = _lock(settings)
+    if lock is None:
+        erasure.beforehand()
+        lock = _borrowed(settings)
     try:
-        lock = FolderLock(settings.state_dir, GATEWAY)
-    except JournalError as held:
-        hint = "stop the gateway first (systemctl stop ecluse), and start it again afterwards"
-        raise JournalError(str(held), hint=hint) from held
-    try:
-        yield
+        erasure.files()
     finally:
         lock.release()
+    erasure.databases()
 
 
-def _target(sites: set[str], site: str, device: str) -> Target:
+def _lock(settings: Settings) -> FolderLock | None:
+    """Hold the state folder; None where someone else does. Raises EcluseError: not accessible."""
+    try:
+        return FolderLock(settings.state_dir, GATEWAY)
+    except JournalError:
+        return None
+    except OSError as error:
+        raise EcluseError(
+            f"{settings.state_dir}: {error.strerror}", hint="run this as the user of the gateway, or as root"
+        ) from error
+
+
+def _borrowed(settings: Settings) -> FolderLock:
+    """Let the running gateway step aside, and hold the folder. Raises EcluseError where it does not."""
+    try:
+        Client.of(settings).post("/api/lend")
+    except (Unreachable, QueryError) as error:
+        hint = "stop it, and try again; or wait for the other command that holds its state folder"
+        raise EcluseError(f"the gateway did not step aside: {error}", hint=hint) from error
+    clock = SystemClock()
+    until = clock.monotonic_ns() + settings.stop_grace + round(LEAVES_S * 1e9)
+    pause = threading.Event()
+    while (lock := _lock(settings)) is None:
+        if clock.monotonic_ns() > until:
+            raise EcluseError("the gateway did not stop in time", hint="look at its log, and try again")
+        pause.wait(LOOK_S)
+    return lock
+
+
+def _target(known: Known, site: str, device: str) -> Target:
     """Return which device is meant. Raises EcluseError where that is not clear."""
     from gateway.erasure.target import Target  # noqa: PLC0415 - as above
 
     if not device:
         raise typer.BadParameter("name the device", param_hint="--device")
+    sites = known.sites(device)
     if site:
         return Target(site, device)
     if len(sites) > 1:
@@ -96,7 +133,7 @@ def _target(sites: set[str], site: str, device: str) -> Target:
     if not sites:
         hint = "where only the journal or a database may have it, say the site: --site"
         raise EcluseError(f"the gateway knows no device {device}", hint=hint)
-    return Target(next(iter(sites)), device)
+    return Target(sites.pop(), device)
 
 
 def _tell(report: Report, name: str, reference: str) -> None:
@@ -108,12 +145,16 @@ def _tell(report: Report, name: str, reference: str) -> None:
         ("points that waited", report.waiting),
         ("rows in quarantine", report.quarantined),
         ("on the list of unknown devices", "yes" if report.unknown else "no"),
-        *((store, f"{rows} rows") for store, rows in report.stores.items()),
+        *((f"rows in {store}", rows) for store, rows in report.stores.items()),
         *report.sinks.items(),
     ]
     screen.print(table("Erased", "", rows=rows, title=f"{name}, reference {reference}"))
+    if not report.problems:
+        screen.print(f"{report.files} files were searched: nothing of it is left in them.", soft_wrap=True)
     for problem in report.problems:
         screen.print(f"✗ {problem}", markup=False, soft_wrap=True)
+    for note in report.notes:
+        screen.print(f"• {note}", markup=False, soft_wrap=True)
     screen.print(
         "Not within the gateway's reach: devices.csv, backups, what the broker still keeps, logs.",
         markup=False,

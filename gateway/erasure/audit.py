@@ -36,6 +36,7 @@ def write(folder: Path, report: Report, *, reference: str, at: str, by: str) -> 
         "series": report.state.series,
         "stored_rows": report.stores,
         "databases": report.sinks,
+        "files_searched": report.files,
         "complete": not report.problems,
     }
     with durable.translated(StateError, f"{folder / NAME} cannot be written"):

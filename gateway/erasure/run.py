@@ -122,6 +122,8 @@ class Erasure:
         report, folder = self.report, self._folder
         with durable.translated(StateError, f"{folder} cannot be erased from"):
             self._clear_leftovers()
+            with _opened(folder) as (_, saved):
+                self._recover_journal(saved.cut.position)
             self._erase_segments(self._segments())
             self._outboxes()
             if (folder / QUARANTINE).is_file():
@@ -147,6 +149,17 @@ class Erasure:
         with durable.translated(JournalError, "the journal cannot be erased from"):
             self._journal.erase(paths)
 
+    def _recover_journal(self, floor: int) -> None:
+        """Bring into the last segment what a crash has left in its WAL, and say what is lost, as a start does."""
+        with durable.translated(JournalError, "the journal cannot be opened"):
+            opened, damages = segments.open_segments(
+                self._folder / "journal", self._settings.journal.segment, floor
+            )
+            opened.close()
+        self.report.notes += [
+            f"the journal's records {each.first} to {each.last} cannot be read: {each.why}" for each in damages
+        ]
+
     def _clear_leftovers(self) -> None:
         for pattern in _LEFTOVERS:
             for path in [*self._folder.glob(pattern), *(self._folder / "journal").glob(pattern)]:
@@ -156,13 +169,7 @@ class Erasure:
 
     def _outboxes(self) -> None:
         for path in sorted(self._folder.glob("outbox-*.db")):
-            points, unreadable = outbox_erasing.erase(path, *self._target.key)
-            self.report.waiting += points
-            if unreadable:
-                self.report.problems.append(
-                    f"{path}: {unreadable} damaged entries could not be looked into: start the gateway, which "
-                    "sets them aside, and erase again"
-                )
+            self.report.waiting += outbox_erasing.erase(path, *self._target.key)
 
     def _unknown(self) -> None:
         with _strangers(self._settings) as strangers:

@@ -9,31 +9,30 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gateway import durable
-from gateway.errors import StateError
 from gateway.sinks import erasing, outbox_rows
+from gateway.sinks.outbox_file import OutboxFile
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
-def erase(path: Path, site: str, device: str) -> tuple[int, int]:
-    """Return how many points went, and how many entries could not be read.
+def erase(path: Path, site: str, device: str) -> int:
+    """Return how many points went. A damaged file is set aside first, as the gateway would at its start.
 
-    Raises StateError: of another version; sqlite3.Error.
+    Raises StateError: of another version; sqlite3.Error, OSError.
     """
-    points = unreadable = 0
+    OutboxFile.open(path)[0].close()
+    points = 0
     with durable.forgetting(path) as connection:
-        durable.require_format(connection, path, outbox_rows.FORMAT, StateError)
+        numbers = [row[0] for row in connection.execute("SELECT seq FROM entries ORDER BY seq")]
         with durable.transaction(connection):
-            numbers = [row[0] for row in connection.execute("SELECT seq FROM entries ORDER BY seq")]
             for number in numbers:
                 held = outbox_rows.first_sound(connection, number - 1)
-                if held is None or held[0].seq != number:
-                    unreadable += 1
+                if held is None:
                     continue
                 body, gone = erasing.without_points(held[1].body, site, device)
                 if gone:
                     outbox_rows.replace_body(connection, held, body)
                     points += gone
     durable.compact(path)  # even where nothing went: entries that were sent long ago lie in free pages
-    return points, unreadable
+    return points
