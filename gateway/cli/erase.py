@@ -1,8 +1,9 @@
-"""`ecluse erase`: everything of one device, out of everything."""
+"""`ecluse erase`: everything of one device, or what a profile has that is old, out of everything."""
 
 from __future__ import annotations
 
 import getpass
+import os
 import secrets
 import sys
 import threading
@@ -16,13 +17,15 @@ from gateway.cli.failures import Exit, Unreachable, told
 from gateway.cli.options import ConfigOption
 from gateway.cli.progress import Bar
 from gateway.cli.terminal import console, printable, table
-from gateway.clock import SystemClock, rfc3339
+from gateway.clock import Scale, SystemClock, rfc3339
 from gateway.errors import EcluseError, JournalError, QueryError
 from gateway.journal.lock import GATEWAY, FolderLock
+from gateway.literals import duration_ns
 
 if TYPE_CHECKING:
     from gateway.config import Settings
     from gateway.erasure.run import Erasure, Known, Report
+    from gateway.erasure.search import Search
     from gateway.erasure.target import Target
 
 LEAVES_S = 30.0
@@ -31,17 +34,26 @@ LOOK_S = 0.1
 
 
 def erase(
-    device: Annotated[str, typer.Option(help="Its identifier, as in its topic.", show_default=False)],
+    device: Annotated[
+        str, typer.Option(help="A device: its identifier, as in its topic.", show_default=False)
+    ] = "",
     site: Annotated[
         str, typer.Option(help="Its site; needed where the identifier stands at several.", show_default=False)
+    ] = "",
+    profile: Annotated[
+        str, typer.Option(help="A profile, of which what is old is erased.", show_default=False)
+    ] = "",
+    older_than: Annotated[
+        str, typer.Option(help="With --profile: how old, such as 90d.", show_default=False)
     ] = "",
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask first.")] = False,
     config_file: ConfigOption = None,
 ) -> None:
-    """Erase a device: its uplinks and readings, from every file of the gateway and from its databases.
+    """Erase a device, or what is old of a profile: uplinks, readings and windows, here and in the databases.
 
     Journal, outbox, quarantine, state and its copies, unknown devices, embedded stores; InfluxDB 1 and 2
-    and VictoriaMetrics through their own interfaces. Then every file is searched for what may be left.
+    and VictoriaMetrics (a device) through their own interfaces. Of a device, every file is searched
+    afterwards for what may be left.
 
     A gateway that runs goes on while the full segments of its journal are rewritten; for the rest it steps
     aside (the broker queues meanwhile), and comes back by itself. A stopped one stays stopped.
@@ -49,28 +61,45 @@ def erase(
     Stop the device first, and take it out of devices.csv: what it sends later is stored again. Backups,
     the broker's own queue and logs are not within reach. Nothing of it can be got back.
 
+    By age: uplinks by when they were received, points by their own time. What windows may still be
+    corrected by is refused; the last reading of each counter stays, for the next increment.
+
     Exits 1 where something could not be erased; run it again once that is mended.
 
     Examples:
       ecluse erase --device meter-00042 --site lyon -c /etc/ecluse/ecluse.toml
       ecluse erase --device meter-00042 --yes
+      ecluse erase --profile water-meter --older-than 90d
     """
     from gateway.erasure import audit, run  # noqa: PLC0415 - the libraries load only where they are used
 
+    if bool(device) is bool(profile) or bool(profile) is not bool(older_than) or (site and profile):
+        what = "name a device (and its site), or a profile and --older-than"
+        raise typer.BadParameter(what, param_hint="--device, --profile")
     with told():
         settings = config.load(config_file)
         known = run.Known.of(settings)
-        target = _target(known, site, device)
-        name = printable(f"{target.site}/{target.device}" if target.site else target.device)
+        search: Search | None = None
+        if device:
+            target = _target(known, site, device)
+            name = printable(f"{target.site}/{target.device}" if target.site else target.device)
+            scope, search = known.device(target)
+        else:
+            name = f"what {printable(profile)} has from more than {older_than} ago"
+            scope = known.aged(settings, profile, _before(settings, older_than))
         if not yes:
             typer.confirm(f"Erase {name} for good, from {settings.state_dir} and all sinks?", abort=True)
         with Bar("erasing") as progress:
-            erasure = run.Erasure(settings, target, known, progress)
+            erasure = run.Erasure(settings, scope, search, progress)
             _erase(settings, erasure)
         reference = secrets.token_hex(4)
-        now = rfc3339(SystemClock().now_ns())
         audit.write(
-            settings.state_dir, erasure.report, reference=reference, at=now, by=getpass.getuser()
+            settings.state_dir,
+            erasure.report,
+            what="device" if device else f"{profile} before {rfc3339(scope.which.before_ns or 0)}",
+            reference=reference,
+            at=rfc3339(SystemClock().now_ns()),
+            by=_user(),
         )
     _tell(erasure.report, name, reference)
     sys.exit(Exit.PROBLEMS if erasure.report.problems else Exit.OK)
@@ -122,8 +151,6 @@ def _target(known: Known, site: str, device: str) -> Target:
     """Return which device is meant. Raises EcluseError where that is not clear."""
     from gateway.erasure.target import Target  # noqa: PLC0415 - as above
 
-    if not device:
-        raise typer.BadParameter("name the device", param_hint="--device")
     sites = known.sites(device)
     if site:
         return Target(site, device)
@@ -134,6 +161,27 @@ def _target(known: Known, site: str, device: str) -> Target:
         hint = "where only the journal or a database may have it, say the site: --site"
         raise EcluseError(f"the gateway knows no device {device}", hint=hint)
     return Target(sites.pop(), device)
+
+
+def _before(settings: Settings, age: str) -> int:
+    """Return the time that is so long ago by the gateway's clock."""
+    try:
+        age_ns = duration_ns(age)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--older-than") from error
+    file = settings.time_scale_file
+    try:
+        return SystemClock(Scale.read(file) if file else None).now_ns() - age_ns
+    except (OSError, ValueError, TypeError) as error:
+        raise EcluseError(f"{file} cannot be read: {error}") from error
+
+
+def _user() -> str:
+    """Return who runs this: a name, or a number where there is no name."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return str(os.getuid())
 
 
 def _tell(report: Report, name: str, reference: str) -> None:
@@ -148,9 +196,10 @@ def _tell(report: Report, name: str, reference: str) -> None:
         *((f"rows in {store}", rows) for store, rows in report.stores.items()),
         *report.sinks.items(),
     ]
-    screen.print(table("Erased", "", rows=rows, title=f"{name}, reference {reference}"))
+    screen.print(f"{name}, reference {reference}", markup=False, soft_wrap=True)
+    screen.print(table("Erased", "", rows=rows))
     if not report.problems:
-        screen.print(f"{report.files} files were searched: nothing of it is left in them.", soft_wrap=True)
+        screen.print(f"{report.files} files were gone through: nothing of it is left in them.", soft_wrap=True)
     for problem in report.problems:
         screen.print(f"✗ {problem}", markup=False, soft_wrap=True)
     for note in report.notes:

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 NAME = "erasures.jsonl"
 
 
-def write(folder: Path, report: Report, *, reference: str, at: str, by: str) -> None:
-    """Append a line, synced. `reference` is what ties it to the request, outside of the gateway.
+def write(folder: Path, report: Report, *, what: str, reference: str, at: str, by: str) -> None:
+    """Append a line, synced. `what` names no device; `reference` ties it to the request, outside of the gateway.
 
     No identifier and no digest of one: identifiers are few enough to be tried one by one.
     Raises StateError.
@@ -27,7 +27,7 @@ def write(folder: Path, report: Report, *, reference: str, at: str, by: str) -> 
         "reference": reference,
         "at": at,
         "by": by,
-        "what": "device",
+        "what": what,
         "uplinks": report.uplinks,
         "control_records": report.named,
         "points_waiting": report.waiting,

@@ -1,4 +1,4 @@
-"""Deleting a device's points from the databases, through their own interfaces."""
+"""Deleting points from the databases, through their own interfaces."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from gateway.sinks.influx import InfluxSink
 
 if TYPE_CHECKING:
     from gateway.config import Settings
-    from gateway.erasure.target import Target
+    from gateway.sinks.erasing import Which
 
 
-def erase(settings: Settings, target: Target, done: dict[str, str], problems: list[str]) -> None:
+def erase(settings: Settings, which: Which, done: dict[str, str], problems: list[str]) -> None:
     """Delete from every database of the settings; add what became of it, and what could not be done.
 
     Raises ConfigurationError where a sink's secret cannot be read.
     """
-    asyncio.run(_erase(settings, target, done, problems))
+    asyncio.run(_erase(settings, which, done, problems))
 
 
-async def _erase(settings: Settings, target: Target, done: dict[str, str], problems: list[str]) -> None:
+async def _erase(settings: Settings, which: Which, done: dict[str, str], problems: list[str]) -> None:
     for name, sink in build_sinks(settings, SystemClock()).items():
         try:
             if isinstance(sink, InfluxSink):
-                if await sink.erase(*target.key):
+                if await sink.erase(which):
                     done[name] = "deleted"
                 else:
                     done[name] = "not deleted: this kind of database has no call for it"
-                    problems.append(f"{name}: delete the points of this device by the database's own means")
+                    problems.append(f"{name}: delete these points by the database's own means")
         except SinkUnavailable as error:
             done[name] = "not deleted"
             problems.append(f"{error}" + (f" ({error.hint})" if error.hint else ""))

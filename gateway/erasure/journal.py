@@ -1,4 +1,4 @@
-"""Taking a device out of the journal, segment by segment, learning from it which topics were whose."""
+"""Erasing from the journal, segment by segment, learning from it which topics were whose."""
 
 from __future__ import annotations
 
@@ -18,65 +18,62 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gateway.backup.files import Progress
-    from gateway.erasure.run import Report
+    from gateway.erasure.run import Report, Scope
     from gateway.erasure.search import Search
-    from gateway.erasure.target import Belonging
 
 
 class Erasing:
-    """Rewrites what holds something of the device, and searches each segment afterwards."""
+    """Rewrites what is to be erased from; `search` looks at each segment afterwards, where there is one."""
 
-    def __init__(self, belonging: Belonging, report: Report, search: Search, progress: Progress) -> None:
-        self.searched: set[Path] = set()
-        """The segments that are done."""
-        self._belonging = belonging
+    def __init__(self, scope: Scope, report: Report, search: Search | None, progress: Progress) -> None:
+        self.done: set[Path] = set()
+        """The segments that were gone through."""
+        self._scope = scope
         self._report = report
         self._search = search
         self._progress = progress
 
     def erase(self, paths: Sequence[Path]) -> None:
-        """Erase from the segments that are not done yet, oldest first. Raises JournalError, sqlite3.Error,
-        OSError.
+        """Erase from the segments that are not done yet, oldest first.
+
+        Raises JournalError, sqlite3.Error, OSError.
         """
-        new = [path for path in paths if path not in self.searched and path.exists()]
-        self._progress.expect(2 * sum(path.stat().st_size for path in new))
+        new = [path for path in paths if path not in self.done and path.exists()]
+        passes = 1 if self._search is None else 2
+        self._progress.expect(passes * sum(path.stat().st_size for path in new))
         for path in new:
             read = partial(self._progress.done, path.name)
-            done = rewriting.rewrite(path, self._changed, read=read)
-            self._tell(path, done.unreadable, self._search.in_file(path, read=read))
+            unreadable = rewriting.rewrite(path, self._changed, read=read).unreadable
+            left = "" if self._search is None else self._search.in_file(path, read=read)
+            if left:
+                self._report.problems.append(left)
+            if unreadable:
+                self._report.notes.append(self._damaged(path, unreadable, left))
             self._report.files += 1
-            self.searched.add(path)
+            self.done.add(path)
 
-    def _tell(self, path: Path, unreadable: int, left: str) -> None:
-        if left:
-            self._report.problems.append(left)
-        if unreadable:
-            self._report.notes.append(
-                f"{path}: {unreadable} damaged records could not be looked into"
-                + (", and hold no name of the device" if self._search.is_plain and not left else "")
-            )
+    def _damaged(self, path: Path, unreadable: int, left: str) -> str:
+        said = f"{path}: {unreadable} damaged records could not be looked into"
+        sure = self._search is not None and self._search.is_plain and not left
+        return f"{said}, and hold no name of the device" if sure else said
 
     def _changed(self, position: int, record: Frames | Control) -> Frames | Control | None:
-        if isinstance(record, Control):
-            if record.kind is ControlKind.PROFILE:
-                self._learn(record)
-            left = records.without_device(record, self._belonging.target)
-            self._report.named += left is not None
-            return left
-        if not self._belonging.may_be_in(record.frames):
-            return None
+        if isinstance(record, Control) and record.kind is ControlKind.PROFILE:
+            self._learn(record)
         try:
-            found = records.without_uplinks(record, self._belonging.has)
+            found = self._scope.without(position, record)
         except ProtocolError as error:
             self._report.problems.append(f"journal record {position} could not be looked into: {error}")
             return None
         if found is None:
             return None
-        self._belonging.erased(found[1])
-        self._report.uplinks += len(found[1])
-        return found[0]
+        left, uplinks = found
+        self._report.uplinks += uplinks
+        self._report.named += isinstance(left, Control)
+        return left
 
     def _learn(self, record: Control) -> None:
         """Take a profile's topics; one that this Écluse does not accept any more has none that it knows."""
+        name, text = records.profile_in(record)
         with contextlib.suppress(ConfigurationError):
-            self._belonging.learn(compile_text(records.profile_text(record), name="a profile").topics)
+            self._scope.learn(name, compile_text(text, name="a profile").topics)

@@ -19,8 +19,6 @@ from gateway.model import ERASED_TOPIC, Control, ControlKind, Frames
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gateway.erasure.target import Target
-
 
 class Uplink(NamedTuple):
     """What an erased frame had said."""
@@ -54,27 +52,28 @@ def without_uplinks(record: Frames, is_theirs: Callable[[bytes], bool]) -> tuple
     return replace(record, frames=b"".join(frames)), gone
 
 
-def profile_text(record: Control) -> str:
-    """Return the text of a profile that a control record puts in force."""
-    return str(orjson.loads(record.body)["text"])
+def profile_in(record: Control) -> tuple[str, str]:
+    """Return the name and the text of a profile that a control record puts in force."""
+    body = orjson.loads(record.body)
+    return str(body["name"]), str(body["text"])
 
 
-def without_device(record: Control, target: Target) -> Control | None:
+def without_device(record: Control, key: tuple[str, str]) -> Control | None:
     """Return a control record that does not name a device; None where it does not anyway."""
     if record.kind is not ControlKind.DEVICES:
         return None
     body: dict[str, Any] = orjson.loads(record.body)
     changed = {
         # `before`: what the record replaced, which records of an older Écluse do not say.
-        name: _without(groups, target) if name != "remove" else [k for k in groups if tuple(k) != target.key]
+        name: _without(groups, key) if name != "remove" else [k for k in groups if tuple(k) != key]
         for name, groups in body.items()
     }
     return None if changed == body else replace(record, body=orjson.dumps(changed))
 
 
-def _without(groups: list[dict[str, Any]], target: Target) -> list[dict[str, Any]]:
+def _without(groups: list[dict[str, Any]], key: tuple[str, str]) -> list[dict[str, Any]]:
     left = [
-        {**group, "ids": [each for each in group["ids"] if (group["site"], each) != target.key]}
+        {**group, "ids": [each for each in group["ids"] if (group["site"], each) != key]}
         for group in groups
     ]
     return [group for group in left if group["ids"]]

@@ -1,4 +1,4 @@
-"""Erases a device from the files of a gateway, then from its databases, and looks whether it is gone.
+"""Erases from the files of a gateway, then from its databases: a device, or what a profile has that is old.
 
 In three steps. `Erasure.beforehand` rewrites the segments of the journal that are full: it may go on beside the
 gateway, which only reads them. `Erasure.files` does the rest, and needs the state folder for itself.
@@ -16,13 +16,14 @@ import contextlib
 import shutil
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from gateway import durable, saving
 from gateway.backup import held
 from gateway.erasure import databases, journal, state
+from gateway.erasure.aged import Aged, require_final
 from gateway.erasure.search import Search
-from gateway.erasure.target import Belonging, Target
+from gateway.erasure.target import Belonging
 from gateway.errors import JournalError, SinkUnavailable, StateError
 from gateway.journal import checkpoint, segments
 from gateway.journal.snapshot import snapshot
@@ -31,18 +32,41 @@ from gateway.registry.unknown import UnknownDevices
 from gateway.sinks import embedded_store, outbox_erasing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from gateway.backup.files import Progress
     from gateway.config import Settings
+    from gateway.erasure.target import Target
+    from gateway.model import Control, Frames
+    from gateway.quarantine.reader import QuarantineRow
     from gateway.saving import Saved
+    from gateway.sinks.erasing import Which
 
 QUARANTINE, UNKNOWN = "quarantine.db", "unknown.db"
 _LEFTOVERS = ("state.db.copy*", "*.new", "*.new-wal", "*.new-shm", "*.new-journal")
 """What crashes have left: nobody reads it, and it may hold the device."""
 _SPILLED = "*.duckdb.tmp"
 _DAMAGED = "*.damaged-*"
+
+
+class Scope(Protocol):
+    """What is erased: `target.Belonging` or `aged.Aged`."""
+
+    which: Which
+    """Its points."""
+
+    def learn(self, profile: str, topics: Iterable[str]) -> None:
+        """Take the topics that a profile had."""
+        ...
+
+    def without(self, position: int, record: Frames | Control) -> tuple[Frames | Control, int] | None:
+        """Return a record without it, and how many uplinks went; None where the record has nothing of it."""
+        ...
+
+    def row(self, row: QuarantineRow) -> bool:
+        """Tell whether a row of the quarantine is of it."""
+        ...
 
 
 @dataclass(slots=True)
@@ -63,7 +87,7 @@ class Report:
     """Rows of each embedded store."""
     sinks: dict[str, str] = field(default_factory=dict)
     files: int = 0
-    """Files that were searched afterwards, byte by byte."""
+    """Files that were gone through; where a device is erased, they were searched afterwards, byte by byte."""
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -86,6 +110,22 @@ class Known:
             names |= {(each.site, each.device) for each in strangers.list()}
         return cls(saved, frozenset(names))
 
+    def device(self, target: Target) -> tuple[Scope, Search]:
+        """Return a device as what is erased, and how it is looked for afterwards."""
+        rules = self.saved.rules
+        plans = {**rules.retired, **rules.plans}
+        belonging = Belonging(
+            target, plans=plans, devices=rules.devices, others=self.sites(target.device)
+        )
+        return belonging, Search(belonging, self.names)
+
+    def aged(self, settings: Settings, profile: str, before_ns: int) -> Scope:
+        """Return what a profile has of before a time. Raises EcluseError where windows still need it."""
+        with snapshot(settings.state_dir) as seen:
+            require_final(seen, profile, before_ns)
+        position = self.saved.cut.position
+        return Aged(profile, before_ns, rules=self.saved.rules, through=position)
+
     def sites(self, device: str) -> set[str]:
         """Return the sites at which a device of that identifier stands."""
         return {site for site, known in self.names if known == device}
@@ -97,21 +137,14 @@ class Erasure:
     What else could not be erased stands in the report's problems.
     """
 
-    def __init__(self, settings: Settings, target: Target, known: Known, progress: Progress) -> None:
+    def __init__(self, settings: Settings, scope: Scope, search: Search | None, progress: Progress) -> None:
         self.report = Report()
         self._settings = settings
         self._folder = settings.state_dir
-        self._target = target
+        self._scope = scope
+        self._search = search
         self._progress = progress
-        rules = known.saved.rules
-        self._belonging = Belonging(
-            target,
-            plans={**rules.retired, **rules.plans},
-            devices=rules.devices,
-            others=known.sites(target.device),
-        )
-        self._search = Search(self._belonging, known.names)
-        self._journal = journal.Erasing(self._belonging, self.report, self._search, progress)
+        self._journal = journal.Erasing(scope, self.report, search, progress)
 
     def beforehand(self) -> None:
         """Erase from the segments of the journal to which no more is appended: a gateway may be running."""
@@ -127,19 +160,18 @@ class Erasure:
             self._erase_segments(self._segments())
             self._outboxes()
             if (folder / QUARANTINE).is_file():
-                report.quarantined = quarantine_erasing.erase(folder / QUARANTINE, self._belonging.row)
-            with _opened(folder) as (store, saved):
-                report.state = state.erase(store, saved, self._belonging)
-            self._unknown()
-            durable.compact(folder / checkpoint.NAME)
+                report.quarantined = quarantine_erasing.erase(folder / QUARANTINE, self._scope.row)
+            if isinstance(self._scope, Belonging):
+                self._device(self._scope)
             self._renew_copies()
         self._stores()
-        with durable.translated(StateError, f"{folder} cannot be searched"):
-            self._look()
+        if self._search is not None:
+            with durable.translated(StateError, f"{folder} cannot be searched"):
+                self._look(self._search)
 
     def databases(self) -> None:
         """Delete from every database of the settings. Raises ConfigurationError: a secret cannot be read."""
-        databases.erase(self._settings, self._target, self.report.sinks, self.report.problems)
+        databases.erase(self._settings, self._scope.which, self.report.sinks, self.report.problems)
 
     def _segments(self) -> list[Path]:
         where = self._folder / "journal"
@@ -169,17 +201,21 @@ class Erasure:
 
     def _outboxes(self) -> None:
         for path in sorted(self._folder.glob("outbox-*.db")):
-            self.report.waiting += outbox_erasing.erase(path, *self._target.key)
+            self.report.waiting += outbox_erasing.erase(path, self._scope.which)
 
-    def _unknown(self) -> None:
+    def _device(self, device: Belonging) -> None:
+        """Erase a device from what knows it by name: the state, and the list of unknown devices."""
+        with _opened(self._folder) as (store, saved):
+            self.report.state = state.erase(store, saved, device)
         with _strangers(self._settings) as strangers:
-            self.report.unknown = strangers.forget(*self._target.key)
-        durable.compact(self._folder / UNKNOWN)
+            self.report.unknown = strangers.forget(*device.target.key)
+        for name in (UNKNOWN, checkpoint.NAME):
+            durable.compact(self._folder / name)
 
     def _stores(self) -> None:
         for path in sorted(self._folder.glob("*.duckdb")):
             try:
-                self.report.stores[path.stem] = embedded_store.erase(path, *self._target.key)
+                self.report.stores[path.stem] = embedded_store.erase(path, self._scope.which)
             except SinkUnavailable as error:
                 self.report.problems.append(f"{error} ({error.hint})")
 
@@ -194,17 +230,17 @@ class Erasure:
         finally:
             store.close()
 
-    def _look(self) -> None:
+    def _look(self, search: Search) -> None:
         """Search every file that was not searched yet, and name what was set aside as damaged."""
         report, damaged = self.report, sorted(self._folder.rglob(_DAMAGED))
         paths = [
             path
             for path in sorted(self._folder.rglob("*"))
-            if path.is_file() and path not in self._journal.searched
+            if path.is_file() and path not in self._journal.done
         ]
         for path in paths:
             report.files += 1
-            left = self._search.in_file(path, read=partial(self._progress.done, path.name))
+            left = search.in_file(path, read=partial(self._progress.done, path.name))
             if left and path in damaged:
                 left += ": it was set aside as damaged, and nobody needs it any more: remove it"
             if left:

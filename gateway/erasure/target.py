@@ -8,15 +8,18 @@ from typing import TYPE_CHECKING
 from gateway.decode.exchanges import mark
 from gateway.decode.routes import Routes
 from gateway.decode.topics import compile_template
-from gateway.model import SeriesTable
-from gateway.sinks import erasing
+from gateway.erasure import records
+from gateway.model import Frames, SeriesTable
+from gateway.sinks.erasing import Which
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from gateway.decode.topics import Template
     from gateway.erasure.records import Uplink
+    from gateway.model import Control
     from gateway.profiles.plan import ProfilePlan
+    from gateway.quarantine.reader import QuarantineRow
     from gateway.roster import Roster
 
 _TOPICS = 1_000_000
@@ -50,6 +53,7 @@ class Belonging:
         self, target: Target, *, plans: Mapping[str, ProfilePlan], devices: Roster, others: Iterable[str] = ()
     ) -> None:
         self.target = target
+        self.which = Which({"site": target.site, "device": target.device})
         self.topics: set[bytes] = set()
         """Those that were found to be the target's."""
         self.marks: set[int] = set()
@@ -70,7 +74,7 @@ class Belonging:
         )
         self._known: dict[bytes, bool] = {}
 
-    def learn(self, topics: Iterable[str]) -> None:
+    def learn(self, _profile: str, topics: Iterable[str]) -> None:
         """Take the topics of a profile that was in force before."""
         known = {template.text for template in self._old}
         new = [compile_template(text) for text in topics if text not in known]
@@ -78,9 +82,21 @@ class Belonging:
             self._old += new
             self._known.clear()
 
-    def may_be_in(self, frames: bytes) -> bool:
-        """Tell whether a record can hold an uplink of the target: its identifier is a level of its topics."""
-        return self._level in frames
+    def without(self, _position: int, record: Frames | Control) -> tuple[Frames | Control, int] | None:
+        """Return a record without what is the target's, and how many uplinks went; None where nothing is.
+
+        Raises `ProtocolError` where it is no sequence of frames.
+        """
+        if not isinstance(record, Frames):
+            left = records.without_device(record, self.target.key)
+            return None if left is None else (left, 0)
+        if self._level not in record.frames:  # its identifier is a level of its topics
+            return None
+        found = records.without_uplinks(record, self.has)
+        if found is None:
+            return None
+        self._note(found[1])
+        return found[0], len(found[1])
 
     def has(self, topic: bytes) -> bool:
         """Tell whether uplinks of a topic are the target's."""
@@ -93,18 +109,18 @@ class Belonging:
                 self.topics.add(topic)
         return known
 
-    def erased(self, uplinks: Iterable[Uplink]) -> None:
+    def _note(self, uplinks: Iterable[Uplink]) -> None:
         """Note what was erased, for what has to be done and looked for afterwards."""
         for topic, payload in uplinks:
             self.marks.add(mark(topic, payload))
             if len(self.payloads) < _SAMPLES and len(payload) >= _TELLING:
                 self.payloads.append(payload)
 
-    def row(self, sink: str, site: str, device: str, topic: bytes, payload: bytes) -> bool:
+    def row(self, row: QuarantineRow) -> bool:
         """Tell whether a row of the quarantine is the target's: an uplink, or a point that a sink refused."""
-        if (site, device) == self.target.key or (topic and self.has(topic)):
+        if (row.site, row.device) == self.target.key or (row.topic and self.has(row.topic)):
             return True
-        return bool(sink) and not topic and erasing.is_of(payload, *self.target.key)
+        return bool(row.sink) and not row.topic and self.which.has(row.payload)
 
     def _judge(self, topic: bytes) -> bool:
         if self._level not in topic:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     from duckdb import DuckDBPyConnection
 
+    from gateway.sinks.erasing import Which
+
 SQL_TYPES = {FieldType.FLOAT: "DOUBLE", FieldType.INTEGER: "BIGINT", FieldType.STRING: "VARCHAR"}
 FIELD_TYPES = {sql: kind for kind, sql in SQL_TYPES.items()}
 
@@ -202,10 +204,17 @@ def delete_before(table: Table) -> str:
     return f"DELETE FROM {table.name} WHERE {TIME} < ?"
 
 
-def erase(table: Table) -> str:
-    """Delete a device's points (site, device: parameters); where it has no site, it is of site ''."""
-    site = f"coalesce({quoted(stored('site', 'tag:'))}, '')" if "site" in table.tags else "''"
-    return f"DELETE FROM {table.name} WHERE {site} = ? AND {quoted(stored('device', 'tag:'))} = ?"
+def erase(table: Table, which: Which) -> tuple[str, list[str | int]]:
+    """Delete some points: the statement, and its parameters."""
+    conditions = [
+        f"coalesce({quoted(stored(tag, 'tag:'))}, '') = ?" if tag in table.tags else "'' = ?"
+        for tag in which.tags
+    ]
+    values: list[str | int] = list(which.tags.values())
+    if which.before_ns is not None:
+        conditions.append(f"{TIME} < ?")
+        values.append(which.before_ns)
+    return f"DELETE FROM {table.name} WHERE {' AND '.join(conditions)}", values
 
 
 def came_since(table: Table) -> str:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from gateway.model import FieldType
     from gateway.ports import Clock
+    from gateway.sinks.erasing import Which
     from gateway.sinks.embedded_upkeep import EmbeddedSettings
 
 log = structlog.get_logger()
@@ -330,8 +331,8 @@ class Store:
         self._seq += len(rows)
 
 
-def erase(path: Path, site: str, device: str) -> int:
-    """Erase a device's points from a store that nobody has open, and from its file; return how many rows.
+def erase(path: Path, which: Which) -> int:
+    """Erase points from a store that nobody has open, and from its file; return how many rows.
 
     The file is written anew, since what was deleted before lies in its free blocks, and takes the old
     one's place whole. Raises `SinkUnavailable`.
@@ -340,7 +341,7 @@ def erase(path: Path, site: str, device: str) -> int:
     try:
         building.unlink(missing_ok=True)
         with duckdb.connect(config={"threads": "1"}) as connection:
-            gone = _erased(connection, path, site, device)
+            gone = _erased(connection, path, which)
             embedded_sql.run(connection, f"ATTACH {embedded_sql.literal(str(building))} AS anew")
             embedded_sql.run(connection, f"COPY FROM DATABASE {CATALOG} TO anew")
             embedded_sql.run(connection, f"CHECKPOINT {CATALOG}")
@@ -354,14 +355,13 @@ def erase(path: Path, site: str, device: str) -> int:
     return gone
 
 
-def _erased(connection: duckdb.DuckDBPyConnection, path: Path, site: str, device: str) -> int:
+def _erased(connection: duckdb.DuckDBPyConnection, path: Path, which: Which) -> int:
     embedded_sql.run(connection, f"ATTACH {embedded_sql.literal(str(path))} AS {CATALOG}")
     embedded_sql.run(connection, f"USE {CATALOG}")
     gone = 0
     for table in embedded_sql.tables(embedded_sql.run(connection, embedded_sql.CATALOGUE)).values():
-        if "device" in table.tags:
-            ((rows,),) = embedded_sql.run(connection, embedded_sql.erase(table), [site, device])
-            gone += rows
+        ((rows,),) = embedded_sql.run(connection, *embedded_sql.erase(table, which))
+        gone += rows
     return gone
 
 

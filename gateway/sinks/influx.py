@@ -35,6 +35,8 @@ from gateway.sinks.refusals import Refusal, settle
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from gateway.sinks.erasing import Call, Which
+
 SMALLEST_BODY = 10_000
 """However often a server answers 413, a request may hold this many bytes."""
 
@@ -135,22 +137,34 @@ class InfluxSink:
         version = reply.headers.get("X-Influxdb-Version", "of unknown version")
         return f"InfluxDB {version} at {self._settings.url}, into {self._settings.bucket}"
 
-    async def erase(self, site: str, device: str) -> bool:
-        """Delete a device's points from the database; False where its API cannot.
+    async def erase(self, which: Which) -> bool:
+        """Delete points from the database, and see that no series of them is left where it can be asked.
 
-        Raises `SinkUnavailable`: not reached, or refused.
+        False where its API cannot delete them. Raises `SinkUnavailable`: not reached, refused, or not done.
         """
-        call = erasing.call(self._settings.api.value, self._settings.bucket, self._settings.org, site, device)
-        if call is None:
+        api, bucket = self._settings.api.value, self._settings.bucket
+        deletion = erasing.deletion(api, bucket, self._settings.org, which)
+        if deletion is None:
             return False
-        reply = await self._post(call.path, call.query, call.body, call.content)
-        _raise_unless_stored(reply, self._settings)
-        if '"error"' in reply.text:
+        await self._called(deletion)
+        question = erasing.question(api, bucket, which)
+        if question is not None and erasing.is_left(await self._called(question)):
             raise SinkUnavailable(
-                f"{self.name}: {self._settings.url} refused to delete: {_sentence(reply)[:300]}",
-                hint="give this user or token the right to delete",
+                f"{self.name}: {self._settings.url} still has series that were deleted",
+                hint="does another gateway write them? else try again",
             )
         return True
+
+    async def _called(self, call: Call) -> str:
+        """Return the answer to a call. Raises `SinkUnavailable`."""
+        reply = await self._post(call.path, call.query, call.body, call.content)
+        _raise_unless_stored(reply, self._settings)
+        if '"error":' in reply.text:  # InfluxDB 1 says 200, and refuses
+            raise SinkUnavailable(
+                f"{self.name}: {self._settings.url} refused: {_sentence(reply)[:300]}",
+                hint="give this user or token the right to delete",
+            )
+        return reply.text
 
     async def close(self) -> None:
         """Close the connections."""

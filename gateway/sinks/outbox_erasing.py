@@ -1,4 +1,4 @@
-"""Taking a device's points out of an outbox's file that no gateway has open. Synchronous.
+"""Taking points out of an outbox's file that no gateway has open. Synchronous.
 
 An entry keeps its number, and what it counts in the books: a point that was erased while it waited counts
 as one that was stored, as those do that were erased after they had been.
@@ -15,8 +15,10 @@ from gateway.sinks.outbox_file import OutboxFile
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from gateway.sinks.erasing import Which
 
-def erase(path: Path, site: str, device: str) -> int:
+
+def erase(path: Path, which: Which) -> int:
     """Return how many points went. A damaged file is set aside first, as the gateway would at its start.
 
     Raises StateError: of another version; sqlite3.Error, OSError.
@@ -30,7 +32,7 @@ def erase(path: Path, site: str, device: str) -> int:
                 held = outbox_rows.first_sound(connection, number - 1)
                 if held is None:
                     continue
-                body, gone = erasing.without_points(held[1].body, site, device)
+                body, gone = erasing.without_points(held[1].body, which)
                 if gone:
                     outbox_rows.replace_body(connection, held, body)
                     points += gone

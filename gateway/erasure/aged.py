@@ -1,0 +1,99 @@
+"""Which uplinks are of a profile and too old: the other thing that can be erased."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gateway.aggregate.hot import ROWS
+from gateway.decode.routes import Routes
+from gateway.decode.topics import compile_template
+from gateway.erasure import records
+from gateway.errors import EcluseError
+from gateway.model import Frames, SeriesTable
+from gateway.profiles.durations import instant_text
+from gateway.sinks.erasing import Which
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from gateway.decode.topics import Template
+    from gateway.erasure.state import Store
+    from gateway.model import Control
+    from gateway.quarantine.reader import QuarantineRow
+    from gateway.rules import Rules
+
+
+class Aged:
+    """A profile's uplinks that were received before a time, and its points of before that time.
+
+    `through`: the last position of the journal that the state has: what is not treated yet is not old.
+    Control records stay: they name devices, and tell nothing that one said.
+    """
+
+    def __init__(self, profile: str, before_ns: int, *, rules: Rules, through: int) -> None:
+        self.which = Which({"profile": profile}, before_ns)
+        self._profile = profile
+        self._before_ns = before_ns
+        self._through = through
+        plans = {**rules.retired, **rules.plans}
+        self._templates: list[Template] = []
+        self._routes = Routes(
+            plans,
+            rules.devices,
+            accept_unknown=True,
+            max_unknown=0,
+            max_series=1,
+            tables={},
+            texts=SeriesTable(),
+        )
+        if profile in plans:
+            self.learn(profile, plans[profile].topics)
+
+    def learn(self, profile: str, topics: Iterable[str]) -> None:
+        """Take the topics of a profile that was in force before."""
+        if profile == self._profile:
+            known = {template.text for template in self._templates}
+            self._templates += [compile_template(text) for text in topics if text not in known]
+
+    def without(self, position: int, record: Frames | Control) -> tuple[Frames | Control, int] | None:
+        """Return a record without what is too old, and how many uplinks went; None where nothing is.
+
+        Raises `ProtocolError` where it is no sequence of frames.
+        """
+        if not isinstance(record, Frames) or not self._is_old(position, record):
+            return None
+        found = records.without_uplinks(record, self._has)
+        return None if found is None else (found[0], len(found[1]))
+
+    def row(self, row: QuarantineRow) -> bool:
+        """Tell whether a row of the quarantine is too old."""
+        if row.sink and not row.topic:  # a point
+            return self.which.has(row.payload)
+        if row.received_ns >= self._before_ns or row.position > self._through:
+            return False
+        return row.profile == self._profile or bool(row.topic and self._has(row.topic))
+
+    def _is_old(self, position: int, record: Frames) -> bool:
+        return position <= self._through and record.received_ns < self._before_ns
+
+    def _has(self, topic: bytes) -> bool:
+        _, _, profile = self._routes.whose(topic)
+        if profile:
+            return profile == self._profile
+        text = topic.decode(errors="replace")
+        return any(template.match(text) is not None for template in self._templates)
+
+
+def require_final(state: Store, profile: str, before_ns: int) -> None:
+    """Refuse to erase what windows may still be corrected by. Raises EcluseError, naming the time."""
+    starts = [
+        start
+        for owner in state.owners(ROWS)
+        if owner.partition("/")[0] == profile
+        for start in state.starts(ROWS, owner)
+    ]
+    if starts and min(starts) < before_ns:
+        raise EcluseError(
+            f"windows of {profile} can still be corrected by readings from {instant_text(min(starts))} on",
+            hint="only what is older than its lateness can be erased: ask for a greater age",
+        )
