@@ -152,6 +152,7 @@ class Gateway:
                     tasks.create_task(self._measure(parts), name="measure"),
                     tasks.create_task(self._copy_state(parts), name="copies"),
                     tasks.create_task(river.watch(), name="clock"),
+                    tasks.create_task(parts.retention.run(), name="retention"),
                 ]
                 await wishes.take()
                 if not stopping.is_set():

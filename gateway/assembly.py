@@ -27,6 +27,8 @@ from gateway.quality.neighbours import Neighbours
 from gateway.quarantine.store import QuarantineStore
 from gateway.registry.observer import RegistryObserver
 from gateway.registry.unknown import UnknownDevices
+from gateway.retention import Retention
+from gateway.sinks.embedded import EmbeddedSink
 from gateway.survey import Survey
 from gateway.treatment import Treatment
 
@@ -57,6 +59,7 @@ class Parts:
     strangers: UnknownDevices
     river: River
     survey: Survey
+    retention: Retention
     keep: Callable[[Refused], Awaitable[None]]
     """Puts the beginning of a packet that no journal could take into quarantine."""
 
@@ -153,8 +156,14 @@ async def open_parts(
         meters=meters,
         aside=_aside(state, logs, quarantine, strangers),
     )
+    retention = Retention(
+        plans=lambda: treatment.rules.kept_plans(),
+        stores=[sink for sink in sinks.values() if isinstance(sink, EmbeddedSink)],
+        quarantine=quarantine,
+        clock=clock,
+    )
     keep = _keeper(treatment, refused)
-    return Parts(state, journal, treatment, sinks, writers, strangers, river, survey, keep)
+    return Parts(state, journal, treatment, sinks, writers, strangers, river, survey, retention, keep)
 
 
 def _aside(

@@ -217,6 +217,12 @@ def erase(table: Table, which: Which) -> tuple[str, list[str | int]]:
     return f"DELETE FROM {table.name} WHERE {' AND '.join(conditions)}", values
 
 
+def first_of(table: Table, which: Which) -> tuple[str, list[str | int]]:
+    """Ask for the first time of some points: the statement, and its parameters."""
+    delete, values = erase(table, which)
+    return delete.replace("DELETE", f"SELECT min({TIME})", 1), values
+
+
 def came_since(table: Table) -> str:
     """Count the rows written after a number (parameter)."""
     return f"SELECT count(*) FROM {table.name} WHERE {SEQ} > ?"

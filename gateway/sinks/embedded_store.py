@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from gateway.model import FieldType
     from gateway.ports import Clock
     from gateway.sinks.erasing import Which
-    from gateway.sinks.embedded_upkeep import EmbeddedSettings
+    from gateway.sinks.embedded_upkeep import EmbeddedSettings, Kept
 
 log = structlog.get_logger()
 
@@ -166,6 +166,12 @@ class Store:
                     )
             embedded_sql.run(connection, "CHECKPOINT")
             embedded_upkeep.shrink(connection, tables, max_bytes=self._settings.max_bytes)
+
+    def drop(self, kept: Sequence[Kept]) -> int:
+        """See `EmbeddedSink.drop`."""
+        with self._connection() as connection:
+            now_ns = self._clock.now_ns()
+            return embedded_upkeep.drop_kept(connection, self._tables, kept, now_ns=now_ns)
 
     def copy_to(self, path: Path) -> None:
         """See `EmbeddedSink.copy_to`."""
