@@ -26,9 +26,11 @@ from gateway.erasure.search import Search
 from gateway.erasure.target import Belonging
 from gateway.errors import JournalError, SinkUnavailable, StateError
 from gateway.journal import checkpoint, segments
+from gateway.journal.lock import FolderLock
 from gateway.journal.snapshot import snapshot
 from gateway.quarantine import erasing as quarantine_erasing
 from gateway.registry.unknown import UnknownDevices
+from gateway.reprocess import dry_run
 from gateway.sinks import embedded_store, outbox_erasing
 
 if TYPE_CHECKING:
@@ -198,6 +200,13 @@ class Erasure:
                 path.unlink(missing_ok=True)
         for folder in (self._folder / held.FOLDER, *self._folder.glob(_SPILLED)):
             shutil.rmtree(folder, ignore_errors=True)
+        try:
+            alone = FolderLock(self._folder, f"{dry_run.FOLDER}.lock")
+        except JournalError:
+            self.report.problems.append("a replay is going on, and may hold it: wait, and erase again")
+            return
+        shutil.rmtree(self._folder / dry_run.FOLDER, ignore_errors=True)
+        alone.release()
 
     def _outboxes(self) -> None:
         for path in sorted(self._folder.glob("outbox-*.db")):
