@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from firmware_sim.clock import Scale
 from gateway.journal.checkpoint import copies
 from gateway.journal.lock import GATEWAY, FolderLock
 from gateway.sinks import embedded_store
@@ -21,7 +22,7 @@ from tests.chaos.recorder import Recorder
 from tests.cli.command import ecluse
 from tests.erasure.city import PENDING, STORED, UPLINKS, build
 from tests.filled import reached
-from tests.river import PLANS
+from tests.river import MINUTE_NS, START_NS
 
 if TYPE_CHECKING:
     from click.testing import Result
@@ -178,14 +179,36 @@ def test_a_damaged_file_that_was_set_aside_is_named(file: Path) -> None:
     assert "quarantine.db.damaged-1 was set aside as damaged" in done.output
 
 
-def test_what_is_old_of_a_profile(file: Path) -> None:
-    """Only what no window needs any more; then uplinks, rows of quarantine, points before that time."""
+async def test_what_is_old_of_a_profile(file: Path) -> None:
+    """Uplinks that were received, rows and points of before that time; others and the state stay."""
+    state = file.parent / "state"
+    await reached(state, minutes=40 * 24 * 60)  # behind every lateness
+    now_ns = START_NS + 40 * 24 * 60 * MINUTE_NS
+    Scale.starting_now(1.0, event_origin_ns=now_ns).write(file.parent / "scale.json")
+    file.write_text('time_scale_file = "scale.json"\n' + file.read_text())
+    words = ("--profile", "bin-level", "--older-than")
+    young = await asyncio.to_thread(erase, file, *words, "60d")
+    assert young.exit_code == 0, young.output
+    assert holding(state / "journal", *said_by("bin-1"))
+    done = await asyncio.to_thread(erase, file, *words, "30d")
+    assert done.exit_code == 0, done.output
+    assert holding(state, *said_by("bin-1"), *said_by("bin-2")[2:]) == []
+    assert holding(state / "journal", *said_by("meter-1")) != []
+    line = json.loads((state / "erasures.jsonl").read_text().splitlines()[-1])
+    assert line["what"].startswith("bin-level before 2026-12-02T")
+    assert line["uplinks"] == sum("/bin/" in where for where, _ in (*UPLINKS, *PENDING))
+    assert line["stored_rows"] == {"embedded": 18}
+    assert embedded_store.unsoundness(state / "embedded.duckdb") == ""
+    found = await reached(state, at_ns=now_ns)
+    assert found.books.uplinks.difference() == found.books.uplinks.erased == 0
+
+
+def test_what_windows_need_is_not_old(file: Path) -> None:
+    """Refused with the time from which on they need it; nothing is changed."""
     refused = erase(file, "--profile", "water-meter", "--older-than", "1d")
     assert refused.exit_code == 1
-    assert "can still be corrected" in refused.output
-    state = file.parent / "state"
-    for plan in PLANS.values():
-        assert plan.lateness_ns
+    assert "can still be corrected by readings from 2026-11-22T08" in refused.output
+    assert holding(file.parent / "state", *said_by("meter-1"))
 
 
 @pytest.mark.parametrize(
