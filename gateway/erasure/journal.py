@@ -40,7 +40,7 @@ class Erasing:
         """
         new = [path for path in paths if path not in self.done and path.exists()]
         passes = 1 if self._search is None else 2
-        self._progress.expect(passes * sum(path.stat().st_size for path in new))
+        self._progress.expect(passes * sum(map(_size, new)))
         for path in new:
             read = partial(self._progress.done, path.name)
             unreadable = rewriting.rewrite(path, self._changed, read=read).unreadable
@@ -77,3 +77,10 @@ class Erasing:
         name, text = records.profile_in(record)
         with contextlib.suppress(ConfigurationError):
             self._scope.learn(name, compile_text(text, name="a profile").topics)
+
+
+def _size(path: Path) -> int:
+    """Return a file's size; 0 where it was trimmed meanwhile."""
+    with contextlib.suppress(FileNotFoundError):
+        return path.stat().st_size
+    return 0

@@ -119,7 +119,7 @@ class Known:
         belonging = Belonging(
             target, plans=plans, devices=rules.devices, others=self.sites(target.device)
         )
-        return belonging, Search(belonging, self.names)
+        return belonging, Search(belonging, self.names, [plan.text for plan in plans.values()])
 
     def aged(self, settings: Settings, profile: str, before_ns: int) -> Scope:
         """Return what a profile has of before a time. Raises EcluseError where windows still need it."""
@@ -216,7 +216,7 @@ class Erasure:
         """Erase a device from what knows it by name: the state, and the list of unknown devices."""
         with _opened(self._folder) as (store, saved):
             self.report.state = state.erase(store, saved, device)
-        with _strangers(self._settings) as strangers:
+        with _strangers(self._settings, mend=True) as strangers:
             self.report.unknown = strangers.forget(*device.target.key)
         for name in (UNKNOWN, checkpoint.NAME):
             durable.compact(self._folder / name)
@@ -269,6 +269,6 @@ def _opened(folder: Path) -> Iterator[tuple[checkpoint.Checkpoint, Saved]]:
         store.close()
 
 
-def _strangers(settings: Settings) -> contextlib.closing[UnknownDevices]:
-    path = settings.state_dir / UNKNOWN
-    return contextlib.closing(UnknownDevices(path, max_devices=max(settings.devices.max_unknown, 1)))
+def _strangers(settings: Settings, *, mend: bool = False) -> contextlib.closing[UnknownDevices]:
+    path, most = settings.state_dir / UNKNOWN, max(settings.devices.max_unknown, 1)
+    return contextlib.closing(UnknownDevices(path, max_devices=most, mend=mend))

@@ -29,19 +29,21 @@ class Search:
 
     The names are its identifier wherever it stands, where that is telling and part of no other known name;
     else its topics and, where no other site has one of that name, its tag as line protocol writes it and its
-    identifier in quotes. `names`: all that is known of other devices.
+    identifier in quotes. `names`: all that is known of devices; `texts`: what else stands in the files.
 
     What is stored compressed (in the embedded store, and what waits for it) can hide from this; it was read and
     written anew.
     """
 
-    def __init__(self, belonging: Belonging, names: Iterable[tuple[str, str]]) -> None:
+    def __init__(
+        self, belonging: Belonging, names: Iterable[tuple[str, str]], texts: Iterable[str] = ()
+    ) -> None:
         self._belonging = belonging
         target = belonging.target
         others = [name for name in names if name != target.key]
         self._alone = not any(target.device == device for _, device in others)
         self.is_plain = bool(_TELLING.fullmatch(target.device)) and not any(
-            target.device in name for pair in others for name in pair
+            target.device in known for known in (*texts, *(name for pair in others for name in pair))
         )
 
     def in_file(self, path: Path, *, read: Callable[[int], None]) -> str:
