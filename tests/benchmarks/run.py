@@ -72,7 +72,7 @@ FULL: Final = Depth(
     },
     calibrating=Plan(6, 5, grace_s=3),
     calibrations=5,
-    turns=10,
+    turns=12,
     qos0_turns=3,
     varied_turns=3,
     within_s=22 * 60,
