@@ -67,9 +67,7 @@ class Retention:
         now_ns = self._clock.now_ns()
         for plan in plans:
             if RAW in plan.keep:
-                gone += await self._quarantine.forget(
-                    plan.name, now_ns - plan.keep[RAW], most=ROWS_AT_ONCE
-                )
+                gone += await self._quarantine.forget(plan.name, now_ns - plan.keep[RAW], most=ROWS_AT_ONCE)
         return gone
 
 

@@ -100,7 +100,7 @@ class Opened:
         """Return the points in the outbox, the last writing of each."""
         found: Stored = {}
         for _, entry in await self.log.outbox.next(SINK, 10**9, 10**12):
-            for line in entry.body.split(b"\n"):
+            for line in entry.body.split(b"\n") if entry.body else ():  # all of it may be erased
                 point = decode(line)
                 found[point.measurement, point.tags, point.time] = point.fields
         return found

@@ -197,7 +197,6 @@ class Answers:
         except SinkUnavailable as error:
             return JSONResponse({"error": str(error), "hint": error.hint}, status_code=503)
 
-
     async def lend(self, _request: Request) -> Response:
         """Stop in order and let another process have the state folder; the gateway comes back by itself."""
         if not self._lend():

@@ -20,7 +20,7 @@ from gateway.cli.terminal import console, printable, table
 from gateway.clock import Scale, SystemClock, rfc3339
 from gateway.errors import EcluseError, JournalError, QueryError
 from gateway.journal.lock import GATEWAY, FolderLock
-from gateway.literals import duration_ns
+from gateway.profiles.durations import duration_ns
 
 if TYPE_CHECKING:
     from gateway.config import Settings
@@ -86,7 +86,7 @@ def erase(
             scope, search = known.device(target)
         else:
             name = f"what {printable(profile)} has from more than {older_than} ago"
-            scope = known.aged(settings, profile, _before(settings, older_than))
+            scope = known.aged(profile, _age(older_than), _now_ns(settings))
         if not yes:
             typer.confirm(f"Erase {name} for good, from {settings.state_dir} and all sinks?", abort=True)
         with Bar("erasing") as progress:
@@ -163,15 +163,18 @@ def _target(known: Known, site: str, device: str) -> Target:
     return Target(sites.pop(), device)
 
 
-def _before(settings: Settings, age: str) -> int:
-    """Return the time that is so long ago by the gateway's clock."""
+def _age(text: str) -> int:
     try:
-        age_ns = duration_ns(age)
+        return duration_ns(text)
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--older-than") from error
+
+
+def _now_ns(settings: Settings) -> int:
+    """Return the time by the gateway's clock, which a demonstration scales."""
     file = settings.time_scale_file
     try:
-        return SystemClock(Scale.read(file) if file else None).now_ns() - age_ns
+        return SystemClock(Scale.read(file) if file else None).now_ns()
     except (OSError, ValueError, TypeError) as error:
         raise EcluseError(f"{file} cannot be read: {error}") from error
 
@@ -199,7 +202,9 @@ def _tell(report: Report, name: str, reference: str) -> None:
     screen.print(f"{name}, reference {reference}", markup=False, soft_wrap=True)
     screen.print(table("Erased", "", rows=rows))
     if not report.problems:
-        screen.print(f"{report.files} files were gone through: nothing of it is left in them.", soft_wrap=True)
+        screen.print(
+            f"{report.files} files were gone through: nothing of it is left in them.", soft_wrap=True
+        )
     for problem in report.problems:
         screen.print(f"✗ {problem}", markup=False, soft_wrap=True)
     for note in report.notes:

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gateway.aggregate.hot import ROWS
 from gateway.decode.routes import Routes
 from gateway.decode.topics import compile_template
 from gateway.erasure import records
 from gateway.errors import EcluseError
-from gateway.model import Frames, SeriesTable
-from gateway.profiles.durations import instant_text
+from gateway.model import NS_PER_S, Frames, SeriesTable
 from gateway.sinks.erasing import Which
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from gateway.decode.topics import Template
-    from gateway.erasure.state import Store
     from gateway.model import Control
+    from gateway.profiles.plan import ProfilePlan
     from gateway.quarantine.reader import QuarantineRow
     from gateway.rules import Rules
 
@@ -30,10 +28,10 @@ class Aged:
     Control records stay: they name devices, and tell nothing that one said.
     """
 
-    def __init__(self, profile: str, before_ns: int, *, rules: Rules, through: int) -> None:
-        self.which = Which({"profile": profile}, before_ns)
-        self._profile = profile
-        self._before_ns = before_ns
+    def __init__(self, plan: ProfilePlan, before_ns: int, *, rules: Rules, through: int) -> None:
+        self.plan = plan
+        self.before_ns = before_ns
+        self.which = Which({"profile": plan.name}, before_ns)
         self._through = through
         plans = {**rules.retired, **rules.plans}
         self._templates: list[Template] = []
@@ -46,12 +44,11 @@ class Aged:
             tables={},
             texts=SeriesTable(),
         )
-        if profile in plans:
-            self.learn(profile, plans[profile].topics)
+        self.learn(plan.name, plan.topics)
 
     def learn(self, profile: str, topics: Iterable[str]) -> None:
         """Take the topics of a profile that was in force before."""
-        if profile == self._profile:
+        if profile == self.plan.name:
             known = {template.text for template in self._templates}
             self._templates += [compile_template(text) for text in topics if text not in known]
 
@@ -69,31 +66,31 @@ class Aged:
         """Tell whether a row of the quarantine is too old."""
         if row.sink and not row.topic:  # a point
             return self.which.has(row.payload)
-        if row.received_ns >= self._before_ns or row.position > self._through:
+        if row.received_ns >= self.before_ns or row.position > self._through:
             return False
-        return row.profile == self._profile or bool(row.topic and self._has(row.topic))
+        return row.profile == self.plan.name or bool(row.topic and self._has(row.topic))
 
     def _is_old(self, position: int, record: Frames) -> bool:
-        return position <= self._through and record.received_ns < self._before_ns
+        return position <= self._through and record.received_ns < self.before_ns
 
     def _has(self, topic: bytes) -> bool:
         _, _, profile = self._routes.whose(topic)
         if profile:
-            return profile == self._profile
+            return profile == self.plan.name
         text = topic.decode(errors="replace")
         return any(template.match(text) is not None for template in self._templates)
 
 
-def require_final(state: Store, profile: str, before_ns: int) -> None:
-    """Refuse to erase what windows may still be corrected by. Raises EcluseError, naming the time."""
-    starts = [
-        start
-        for owner in state.owners(ROWS)
-        if owner.partition("/")[0] == profile
-        for start in state.starts(ROWS, owner)
-    ]
-    if starts and min(starts) < before_ns:
+def require_final(plan: ProfilePlan, age_ns: int) -> None:
+    """Refuse to erase what windows may still be corrected by. Raises EcluseError, naming the age."""
+    longest = plan.windows[-1].length_ns if plan.windows else 0
+    needed_ns = plan.lateness_ns + longest
+    if age_ns < needed_ns:
         raise EcluseError(
-            f"windows of {profile} can still be corrected by readings from {instant_text(min(starts))} on",
-            hint="only what is older than its lateness can be erased: ask for a greater age",
+            f"windows of {plan.name} can still be corrected by what is not older than {_hours(needed_ns)}",
+            hint="ask for that age, or a greater one: its lateness and its longest window",
         )
+
+
+def _hours(duration_ns: int) -> str:
+    return f"{-(-duration_ns // (3_600 * NS_PER_S))}h"

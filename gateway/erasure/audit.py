@@ -33,6 +33,7 @@ def write(folder: Path, report: Report, *, what: str, reference: str, at: str, b
         "points_waiting": report.waiting,
         "quarantined": report.quarantined,
         "rows_of_windows": report.state.rows,
+        "blocks": report.state.blocks,
         "series": report.state.series,
         "stored_rows": report.stores,
         "databases": report.sinks,

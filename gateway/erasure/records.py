@@ -73,7 +73,6 @@ def without_device(record: Control, key: tuple[str, str]) -> Control | None:
 
 def _without(groups: list[dict[str, Any]], key: tuple[str, str]) -> list[dict[str, Any]]:
     left = [
-        {**group, "ids": [each for each in group["ids"] if (group["site"], each) != key]}
-        for group in groups
+        {**group, "ids": [each for each in group["ids"] if (group["site"], each) != key]} for group in groups
     ]
     return [group for group in left if group["ids"]]

@@ -19,12 +19,13 @@ from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from gateway import durable, saving
+from gateway.aggregate.shelf import shortest_of
 from gateway.backup import held
 from gateway.erasure import databases, journal, state
 from gateway.erasure.aged import Aged, require_final
 from gateway.erasure.search import Search
 from gateway.erasure.target import Belonging
-from gateway.errors import JournalError, SinkUnavailable, StateError
+from gateway.errors import EcluseError, JournalError, SinkUnavailable, StateError
 from gateway.journal import checkpoint, segments
 from gateway.journal.lock import FolderLock
 from gateway.journal.snapshot import snapshot
@@ -116,17 +117,18 @@ class Known:
         """Return a device as what is erased, and how it is looked for afterwards."""
         rules = self.saved.rules
         plans = {**rules.retired, **rules.plans}
-        belonging = Belonging(
-            target, plans=plans, devices=rules.devices, others=self.sites(target.device)
-        )
+        belonging = Belonging(target, plans=plans, devices=rules.devices, others=self.sites(target.device))
         return belonging, Search(belonging, self.names, [plan.text for plan in plans.values()])
 
-    def aged(self, settings: Settings, profile: str, before_ns: int) -> Scope:
-        """Return what a profile has of before a time. Raises EcluseError where windows still need it."""
-        with snapshot(settings.state_dir) as seen:
-            require_final(seen, profile, before_ns)
-        position = self.saved.cut.position
-        return Aged(profile, before_ns, rules=self.saved.rules, through=position)
+    def aged(self, profile: str, age_ns: int, now_ns: int) -> Scope:
+        """Return what a profile has that is older. Raises EcluseError: unknown, or windows still need it."""
+        rules = self.saved.rules
+        plan = rules.plans.get(profile) or rules.retired.get(profile)
+        if plan is None:
+            named = ", ".join(sorted({*rules.plans, *rules.retired}))
+            raise EcluseError(f"no profile {profile} is or was in force", hint=f"there are: {named}")
+        require_final(plan, age_ns)
+        return Aged(plan, now_ns - age_ns, rules=rules, through=self.saved.cut.position)
 
     def sites(self, device: str) -> set[str]:
         """Return the sites at which a device of that identifier stands."""
@@ -165,6 +167,8 @@ class Erasure:
                 report.quarantined = quarantine_erasing.erase(folder / QUARANTINE, self._scope.row)
             if isinstance(self._scope, Belonging):
                 self._device(self._scope)
+            elif isinstance(self._scope, Aged):
+                self._blocks(self._scope)
             self._renew_copies()
         self._stores()
         if self._search is not None:
@@ -191,7 +195,8 @@ class Erasure:
             )
             opened.close()
         self.report.notes += [
-            f"the journal's records {each.first} to {each.last} cannot be read: {each.why}" for each in damages
+            f"the journal's records {each.first} to {each.last} cannot be read: {each.why}"
+            for each in damages
         ]
 
     def _clear_leftovers(self) -> None:
@@ -220,6 +225,14 @@ class Erasure:
             self.report.unknown = strangers.forget(*device.target.key)
         for name in (UNKNOWN, checkpoint.NAME):
             durable.compact(self._folder / name)
+
+    def _blocks(self, aged: Aged) -> None:
+        """Erase what the state has of a profile that has not been heard for long."""
+        with _opened(self._folder) as (store, _):
+            self.report.state.blocks = state.erase_blocks(
+                store, aged.plan.name, aged.before_ns, shortest_of(aged.plan)
+            )
+        durable.compact(self._folder / checkpoint.NAME)
 
     def _stores(self) -> None:
         for path in sorted(self._folder.glob("*.duckdb")):

@@ -6,6 +6,7 @@ is a state that a gateway can go on from, and a second run finds the rest.
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
@@ -15,7 +16,7 @@ import orjson
 from gateway import packing, roster, saving
 from gateway.aggregate import erasing
 from gateway.aggregate.hot import HELD, PASTS, ROWS
-from gateway.aggregate.state import SERIES, TEXTS
+from gateway.aggregate.state import MARKS, SERIES, TEXTS
 from gateway.model import Changes
 
 if TYPE_CHECKING:
@@ -33,6 +34,8 @@ class Found:
     """What went of a state."""
 
     rows: int = 0
+    blocks: int = 0
+    """Those of a profile, where it is erased by age."""
     series: int = 0
     texts: int = 0
     known: bool = False
@@ -73,6 +76,28 @@ def erase(state: Checkpoint, saved: Saved, belonging: Belonging) -> Found:
     found.known = _erase_from_roster(state, key, changes) or key in saved.accepted
     state.commit(changes, _meta(saved, belonging))
     return found
+
+
+def erase_blocks(state: Checkpoint, profile: str, before_ns: int, block_ns: int) -> int:
+    """Take out a profile's blocks that ended before a time; return how many.
+
+    A gateway lets go of them itself once it hears the profile again. The last readings of its series stay.
+    """
+    changes, gone = Changes(), 0
+    for owner in state.owners(ROWS):
+        old = [start for start in state.starts(ROWS, owner) if start + block_ns <= before_ns]
+        if owner.partition("/")[0] != profile or not old:
+            continue
+        gone += len(old)
+        changes.cells |= {(kind, owner, start, -1): None for start in old for kind in (ROWS, PASTS, HELD)}
+        for body in state.load(MARKS, owner, 0):
+            marks = orjson.loads(body)
+            # A window that began before is not complete any more.
+            marks["dropped_until"] = max(marks["dropped_until"], old[-1] + block_ns)
+            changes.cells[MARKS, owner, 0, 0] = json.dumps(marks).encode()
+    if changes.cells:
+        state.commit(changes, {})
+    return gone
 
 
 def codes_of(state: Store, key: tuple[str, str]) -> Codes:

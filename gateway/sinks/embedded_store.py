@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
     from gateway.model import FieldType
     from gateway.ports import Clock
-    from gateway.sinks.erasing import Which
     from gateway.sinks.embedded_upkeep import EmbeddedSettings, Kept
+    from gateway.sinks.erasing import Which
 
 log = structlog.get_logger()
 

@@ -47,7 +47,10 @@ def test_marks_at_qos_1_are_forgotten() -> None:
     keys = [("lyon", "mine"), ("lyon", "other")]
     identities.duplicates(batch, np.array([0, 1]), keys, [None, None])
     identities.forget("lyon", "mine", {mark(b"a/mine", b"said")})
-    dup = [Message("a/mine", b"said", packet_id=1, dup=True), Message("a/other", b"said", packet_id=2, dup=True)]
+    dup = [
+        Message("a/mine", b"said", packet_id=1, dup=True),
+        Message("a/other", b"said", packet_id=2, dup=True),
+    ]
     batch = batch_of(record(*(each.frame(5) for each in dup), count=2), 2)
     assert identities.duplicates(batch, np.array([0, 1]), keys, [None, None]).tolist() == [False, True]
 

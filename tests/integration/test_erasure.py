@@ -191,7 +191,9 @@ def test_what_a_killed_gateway_had_not_treated(tmp_path: Path, profiles: Path) -
         running.drained(uplinks=talking.count)
         running.kill()
         (folder / "devices.csv").write_text(f"site,id,profile\nlyon,{OTHER},talker\n")
-        done = ecluse("erase", "--device", GONE, "--site", "lyon", "--yes", "--config", folder / "ecluse.toml")
+        done = ecluse(
+            "erase", "--device", GONE, "--site", "lyon", "--yes", "--config", folder / "ecluse.toml"
+        )
         assert done.exit_code == 0, done.output
         assert holding(running.state, GONE.encode(), *talking.said[GONE]) == []
         running.start()

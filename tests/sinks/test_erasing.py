@@ -9,10 +9,9 @@ import numpy as np
 import pytest
 
 from gateway.model import Column, FieldType, Points
-from gateway.sinks import columns, line_protocol
+from gateway.sinks import columns, line_protocol, outbox_erasing
 from gateway.sinks.erasing import Which, deletion, is_left, question, without_points
 from gateway.sinks.outbox import Entry, Outbox
-from gateway.sinks import outbox_erasing
 
 if TYPE_CHECKING:
     from pathlib import Path
