@@ -157,7 +157,7 @@ async def open_parts(
         aside=_aside(state, logs, quarantine, strangers),
     )
     retention = Retention(
-        plans=lambda: treatment.rules.kept_plans(),
+        plans=treatment.rules.kept_plans,
         stores=[sink for sink in sinks.values() if isinstance(sink, EmbeddedSink)],
         quarantine=quarantine,
         clock=clock,

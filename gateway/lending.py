@@ -1,8 +1,8 @@
 """Stepping aside: a gateway lets a command have its state folder for a while, and comes back by itself.
 
 It stops in order, as for a SIGTERM, but the process stays; the broker queues meanwhile. It comes back once
-whoever has taken the folder's lock has let it go, in whatever way that process ended; or, where nobody takes it,
-after a while.
+whoever has taken the folder's lock has let it go, in whatever way that process ended; or, where nobody
+takes it, after a while.
 """
 
 from __future__ import annotations

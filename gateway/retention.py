@@ -1,7 +1,7 @@
 """Deletes by itself what profiles keep no longer (`keep`): from the embedded stores, and from the quarantine.
 
-Some of it at a time, so that nothing waits for long. The state needs no deleting: it holds readings for as long as
-windows can be corrected by them, and no longer. The journal has a retention of its own.
+Some of it at a time, so that nothing waits for long. The state needs no deleting: it holds readings for as
+long as windows can be corrected by them. The journal has a retention of its own.
 
 Delivery guarantees: none of them is touched. What is deleted is stored, and past its time; a point that is
 written again afterwards, as a late correction can, goes at the next turn.

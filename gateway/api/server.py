@@ -1,10 +1,10 @@
 """The gateway's HTTP: status page, health, metrics, and the questions of `ecluse query`.
 
 Read-only but for four things, which lose nothing: pausing a sink, confirming a suspect clock, copying the
-embedded stores for a backup, and stepping aside for a command that needs the state folder. Where there is a token, everything but `/healthz` and `/readyz` asks for
-it, as a Bearer token or as the password of any user. Where there is none, only requests addressed to this
-machine's own names are answered: a page of another site that a browser here is looking at cannot read the
-status by giving its own name our address.
+embedded stores for a backup, and stepping aside for a command that needs the state folder. Where there is
+a token, everything but `/healthz` and `/readyz` asks for it, as a Bearer token or as the password of any
+user. Where there is none, only requests addressed to this machine's own names are answered: a page of
+another site that a browser here is looking at cannot read the status by giving its own name our address.
 """
 
 from __future__ import annotations

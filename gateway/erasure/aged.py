@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gateway.decode.routes import Routes
 from gateway.decode.topics import compile_template
 from gateway.erasure import records
+from gateway.erasure.target import topics_by
 from gateway.errors import EcluseError
-from gateway.model import NS_PER_S, Frames, SeriesTable
+from gateway.model import NS_PER_S, Frames
 from gateway.sinks.erasing import Which
 
 if TYPE_CHECKING:
@@ -33,18 +33,13 @@ class Aged:
         self.before_ns = before_ns
         self.which = Which({"profile": plan.name}, before_ns)
         self._through = through
-        plans = {**rules.retired, **rules.plans}
         self._templates: list[Template] = []
-        self._routes = Routes(
-            plans,
-            rules.devices,
-            accept_unknown=True,
-            max_unknown=0,
-            max_series=1,
-            tables={},
-            texts=SeriesTable(),
-        )
+        self._routes = topics_by(rules)
         self.learn(plan.name, plan.topics)
+
+    def renew(self, rules: Rules, position: int) -> None:
+        """Judge by other rules, and by the place that the state has by now."""
+        self._routes, self._through = topics_by(rules), position
 
     def learn(self, profile: str, topics: Iterable[str]) -> None:
         """Take the topics of a profile that was in force before."""

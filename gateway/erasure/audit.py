@@ -18,7 +18,7 @@ NAME = "erasures.jsonl"
 
 
 def write(folder: Path, report: Report, *, what: str, reference: str, at: str, by: str) -> None:
-    """Append a line, synced. `what` names no device; `reference` ties it to the request, outside of the gateway.
+    """Append a line, synced. `what` names no device; `reference` ties it to the request, elsewhere.
 
     No identifier and no digest of one: identifiers are few enough to be tried one by one.
     Raises StateError.

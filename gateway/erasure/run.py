@@ -1,7 +1,7 @@
 """Erases from the files of a gateway, then from its databases: a device, or what a profile has that is old.
 
-In three steps. `Erasure.beforehand` rewrites the segments of the journal that are full: it may go on beside the
-gateway, which only reads them. `Erasure.files` does the rest, and needs the state folder for itself.
+In three steps. `Erasure.beforehand` rewrites the segments of the journal that are full: it may go on beside
+the gateway, which only reads them. `Erasure.files` does the rest, and needs the state folder for itself.
 `Erasure.databases` asks the databases, whoever has the folder by then: what waited for them is gone.
 
 Delivery guarantees: each file changes whole or not at all, and a gateway can go on from any mixture of
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from gateway.erasure.target import Target
     from gateway.model import Control, Frames
     from gateway.quarantine.reader import QuarantineRow
+    from gateway.rules import Rules
     from gateway.saving import Saved
     from gateway.sinks.erasing import Which
 
@@ -58,6 +59,10 @@ class Scope(Protocol):
 
     which: Which
     """Its points."""
+
+    def renew(self, rules: Rules, position: int) -> None:
+        """Judge by these rules, which hold at that position."""
+        ...
 
     def learn(self, profile: str, topics: Iterable[str]) -> None:
         """Take the topics that a profile had."""
@@ -116,9 +121,9 @@ class Known:
     def device(self, target: Target) -> tuple[Scope, Search]:
         """Return a device as what is erased, and how it is looked for afterwards."""
         rules = self.saved.rules
-        plans = {**rules.retired, **rules.plans}
-        belonging = Belonging(target, plans=plans, devices=rules.devices, others=self.sites(target.device))
-        return belonging, Search(belonging, self.names, [plan.text for plan in plans.values()])
+        belonging = Belonging(target, rules=rules, others=self.sites(target.device))
+        texts = [plan.text for plan in rules.kept_plans()]
+        return belonging, Search(belonging, self.names, texts)
 
     def aged(self, profile: str, age_ns: int, now_ns: int) -> Scope:
         """Return what a profile has that is older. Raises EcluseError: unknown, or windows still need it."""
@@ -136,7 +141,7 @@ class Known:
 
 
 class Erasure:
-    """One erasure. Raises StateError, JournalError: a file cannot be read or written; what is done stays done.
+    """One erasure. Raises StateError, JournalError: a file cannot be read or written; what is done stays so.
 
     What else could not be erased stands in the report's problems.
     """
@@ -161,6 +166,7 @@ class Erasure:
             self._clear_leftovers()
             with _opened(folder) as (_, saved):
                 self._recover_journal(saved.cut.position)
+                self._scope.renew(saved.rules, saved.cut.position)
             self._erase_segments(self._segments())
             self._outboxes()
             if (folder / QUARANTINE).is_file():
@@ -188,7 +194,7 @@ class Erasure:
             self._journal.erase(paths)
 
     def _recover_journal(self, floor: int) -> None:
-        """Bring into the last segment what a crash has left in its WAL, and say what is lost, as a start does."""
+        """Bring into the last segment what a crash has left in its WAL; say what is lost, as a start does."""
         with durable.translated(JournalError, "the journal cannot be opened"):
             opened, damages = segments.open_segments(
                 self._folder / "journal", self._settings.journal.segment, floor

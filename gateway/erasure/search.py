@@ -1,4 +1,4 @@
-"""Whether anything of a device is left in a file: looked for byte by byte, whatever the file's format says."""
+"""Whether anything of a device is left in a file: looked for byte by byte, whatever its format says."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ class Search:
     else its topics and, where no other site has one of that name, its tag as line protocol writes it and its
     identifier in quotes. `names`: all that is known of devices; `texts`: what else stands in the files.
 
-    What is stored compressed (in the embedded store, and what waits for it) can hide from this; it was read and
-    written anew.
+    What is stored compressed (in the embedded store, and what waits for it) can hide from this; it was read
+    and written anew.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class Search:
         )
 
     def in_file(self, path: Path, *, read: Callable[[int], None]) -> str:
-        """Say what is left in a file, in a sentence; empty where nothing is. Raises OSError, sqlite3.Error."""
+        """Say what is left in a file; empty where nothing is. Raises OSError, sqlite3.Error."""
         try:
             size = path.stat().st_size
             if not size:

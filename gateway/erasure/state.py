@@ -119,7 +119,8 @@ def names_in(state: Store, saved: Saved) -> set[tuple[str, str]]:
     for owner in state.owners(SERIES):
         for start in state.starts(SERIES, owner):
             for body in state.load(SERIES, owner, start):
-                names |= {key[:2] for key in packing.unpack_texts(body) if not erasing.is_erased(key)}
+                keys = [key for key in packing.unpack_texts(body) if not erasing.is_erased(key)]
+                names |= {(key[0], key[1]) for key in keys}
     return names
 
 

@@ -13,14 +13,13 @@ from gateway.model import Frames, SeriesTable
 from gateway.sinks.erasing import Which
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
     from gateway.decode.topics import Template
     from gateway.erasure.records import Uplink
     from gateway.model import Control
-    from gateway.profiles.plan import ProfilePlan
     from gateway.quarantine.reader import QuarantineRow
-    from gateway.roster import Roster
+    from gateway.rules import Rules
 
 _TOPICS = 1_000_000
 """Topics remembered; then all are judged anew."""
@@ -41,6 +40,19 @@ class Target:
         return self.site, self.device
 
 
+def topics_by(rules: Rules) -> Routes:
+    """Return what tells whose a topic is, by the profiles in force and by those that were removed."""
+    return Routes(
+        {**rules.retired, **rules.plans},
+        rules.devices,
+        accept_unknown=True,
+        max_unknown=0,
+        max_series=1,
+        tables={},
+        texts=SeriesTable(),
+    )
+
+
 class Belonging:
     """Tells which topics are the target's, by the profiles in force and by those that were.
 
@@ -49,9 +61,7 @@ class Belonging:
     rather one uplink too many than one left. `others`: those sites.
     """
 
-    def __init__(
-        self, target: Target, *, plans: Mapping[str, ProfilePlan], devices: Roster, others: Iterable[str] = ()
-    ) -> None:
+    def __init__(self, target: Target, *, rules: Rules, others: Iterable[str] = ()) -> None:
         self.target = target
         self.which = Which({"site": target.site, "device": target.device})
         self.topics: set[bytes] = set()
@@ -63,16 +73,13 @@ class Belonging:
         self._old: list[Template] = []
         self._level = target.device.encode()
         self._others = {site.encode() for site in others if site and site != target.site}
-        self._routes = Routes(
-            plans,
-            devices,
-            accept_unknown=True,
-            max_unknown=0,
-            max_series=1,
-            tables={},
-            texts=SeriesTable(),
-        )
+        self._routes = topics_by(rules)
         self._known: dict[bytes, bool] = {}
+
+    def renew(self, rules: Rules, _position: int) -> None:
+        """Judge by other rules from here on."""
+        self._routes = topics_by(rules)
+        self._known.clear()
 
     def learn(self, _profile: str, topics: Iterable[str]) -> None:
         """Take the topics of a profile that was in force before."""

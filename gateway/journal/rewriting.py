@@ -2,7 +2,7 @@
 
 Delivery guarantees: a segment changes in one transaction, or not at all, whenever the process or the power
 goes; positions stay, and so do all other records, byte for byte. What was there before is in no free page
-and no WAL of the file afterwards. A gateway may read the segment meanwhile: it sees it as it was, or as it is.
+and no WAL of the file afterwards. A gateway may read the segment meanwhile, as it was or as it is then.
 """
 
 from __future__ import annotations

@@ -346,8 +346,10 @@ def erase(path: Path, which: Which) -> int:
     building = path.with_name(f"{path.name}.new")
     try:
         building.unlink(missing_ok=True)
-        limits = {"threads": "1", "memory_limit": "512MB", "temp_directory": f"{path}.tmp"}
-        with duckdb.connect(config=limits) as connection:
+        spill = f"{path}.tmp"
+        with duckdb.connect(
+            config={"threads": "1", "memory_limit": "512MB", "temp_directory": spill}
+        ) as connection:
             gone = _erased(connection, path, which)
             embedded_sql.run(connection, f"ATTACH {embedded_sql.literal(str(building))} AS anew")
             embedded_sql.run(connection, f"COPY FROM DATABASE {CATALOG} TO anew")

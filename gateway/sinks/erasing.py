@@ -1,4 +1,4 @@
-"""Which points are erased: out of what waits in an outbox, and how a database is asked to delete them. Pure."""
+"""Which points are erased: out of what waits in an outbox, and how a database is asked to. Pure."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _ARROW = b"\xff\xff\xff\xff"
 
 @dataclass(frozen=True, slots=True)
 class Which:
-    """Points with all of these tags ("": without that tag) and, where `before_ns` is given, before that time."""
+    """Points with all of these tags ("": without that tag) and, with `before_ns`, before that time."""
 
     tags: Mapping[str, str]
     before_ns: int | None = None

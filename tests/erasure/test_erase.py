@@ -61,6 +61,12 @@ def holding(folder: Path, *wanted: bytes) -> list[str]:
     return sorted(path.name for path in paths if any(each in path.read_bytes() for each in wanted))
 
 
+def by_clock(file: Path, now_ns: int) -> None:
+    """Let it be that time."""
+    Scale.starting_now(1.0, event_origin_ns=now_ns).write(file.parent / "scale.json")
+    file.write_text('time_scale_file = "scale.json"\n' + file.read_text())
+
+
 def of_others(found: Reached, device: str) -> dict[object, object]:
     return {key: fields for key, fields in found.points.items() if ("device", device) not in key[1]}
 
@@ -184,8 +190,7 @@ async def test_what_is_old_of_a_profile(file: Path) -> None:
     state = file.parent / "state"
     await reached(state, minutes=40 * 24 * 60)  # behind every lateness
     now_ns = START_NS + 40 * 24 * 60 * MINUTE_NS
-    Scale.starting_now(1.0, event_origin_ns=now_ns).write(file.parent / "scale.json")
-    file.write_text('time_scale_file = "scale.json"\n' + file.read_text())
+    by_clock(file, now_ns)
     words = ("--profile", "bin-level", "--older-than")
     young = await asyncio.to_thread(erase, file, *words, "60d")
     assert young.exit_code == 0, young.output

@@ -13,6 +13,7 @@ from gateway.erasure.search import Search
 from gateway.erasure.target import Belonging, Target
 from gateway.model import Frames
 from gateway.roster import Roster
+from gateway.rules import Rules
 from tests.ingest.peer import Message
 from tests.river import DEVICES, PLANS
 
@@ -20,12 +21,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
+RULES = Rules(plans=PLANS, devices=Roster.of(DEVICES.values()))
 SAID = b'{"ts": 1795341600000, "dist_mm": 931}'
 
 
 def belonging(site: str, device: str, *uplinks: Uplink) -> Belonging:
     """Return whose something is, having erased some uplinks."""
-    found = Belonging(Target(site, device), plans=PLANS, devices=Roster.of(DEVICES.values()))
+    found = Belonging(Target(site, device), rules=RULES)
     for topic, payload in uplinks:
         frame = Message(topic.decode(), payload).frame(5)
         assert found.without(1, Frames("broker", 1, "ecluse", 5, 1, 1, frame)) is not None
@@ -109,7 +111,6 @@ def test_a_file_that_is_gone_or_empty(tmp_path: Path) -> None:
 )
 def test_whose_a_topic_is(topic: bytes, *, theirs: bool) -> None:
     """By the profiles in force, by one of before, by a level that is its name."""
-    plans, devices = PLANS, Roster.of(DEVICES.values())
-    found = Belonging(Target("lyon", "bin-1"), plans=plans, devices=devices, others=["lyon", "nice"])
+    found = Belonging(Target("lyon", "bin-1"), rules=RULES, others=["lyon", "nice"])
     found.learn("old", ["old/{site}/{device}"])
     assert found.has(topic) is theirs
