@@ -348,6 +348,26 @@ def compact(path: Path) -> None:
         connection.execute("VACUUM")
 
 
+def cells(path: Path) -> Iterator[bytes]:
+    """Yield every text and blob in the rows of a file, whatever its tables; nothing more at its first damage.
+
+    Nothing where it is no SQLite file. Raises sqlite3.Error where the machine is at fault.
+    """
+    try:
+        with contextlib.closing(connect(path, read_only=True)) as connection:
+            tables = connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'").fetchall()
+            for (table,) in tables:
+                for row in connection.execute(f'SELECT * FROM "{table}"'):  # noqa: S608 - a name of the file's own
+                    yield from (
+                        cell.encode() if isinstance(cell, str) else cell
+                        for cell in row
+                        if isinstance(cell, str | bytes)
+                    )
+    except sqlite3.Error as failure:
+        if not is_damage(failure):
+            raise
+
+
 def unsoundness(path: Path) -> str:
     """Say what is wrong with a file's structure; empty where nothing is. Reads all of it.
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import mmap
 import re
-import sqlite3
 from typing import TYPE_CHECKING
 
 from gateway import durable
@@ -99,12 +97,7 @@ def _count(content: mmap.mmap, wanted: bytes) -> int:
 def _alive(path: Path, counts: dict[bytes, int]) -> Iterable[tuple[int, int]]:
     """Yield for each text how often it stands in a file, and how often in rows of it that are there."""
     alive = dict.fromkeys(counts, 0)
-    with contextlib.suppress(sqlite3.DatabaseError), contextlib.closing(durable.connect(path)) as file:
-        for (table,) in file.execute("SELECT name FROM sqlite_schema WHERE type = 'table'").fetchall():
-            for row in file.execute(f'SELECT * FROM "{table}"'):  # noqa: S608 - a name that the file itself gives
-                for cell in row:
-                    body = cell.encode() if isinstance(cell, str) else cell
-                    if isinstance(body, bytes):
-                        for text in alive:
-                            alive[text] += body.count(text)
+    for cell in durable.cells(path):
+        for text in alive:
+            alive[text] += cell.count(text)
     return [(count, alive[text]) for text, count in counts.items()]
