@@ -9,6 +9,7 @@ import random
 import shutil
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -150,7 +151,7 @@ def test_a_power_cut_on_the_way_costs_a_second_run(file: Path, tmp_path: Path) -
     """At any instant: what is left is a folder that a second run makes whole, and a gateway goes on from."""
     state = file.parent / "state"
     recorder = Recorder(tmp_path / "recorder", state)
-    rng = random.Random(20261126)
+    rng, idle = random.Random(20261126), threading.Event()
     shutil.copytree(state, tmp_path / "before")
     command = [sys.executable, "-m", "gateway", "erase", "--yes", "--device", "bin-1", "--site", "lyon"]
     environment = os.environ | recorder.environment | {"PYTHONPATH": str(Path.cwd())}
@@ -163,7 +164,7 @@ def test_a_power_cut_on_the_way_costs_a_second_run(file: Path, tmp_path: Path) -
         ) as process:
             enough = rng.randrange(20_000, 1_500_000)
             while process.poll() is None and recorder._log.stat().st_size < enough:
-                pass
+                idle.wait(0.001)
             process.kill()
         recorder.power_cut(rng)
         again = erase(file, "--device", "bin-1", "--site", "lyon")
