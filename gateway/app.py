@@ -66,6 +66,9 @@ class Gateway:
         self._reread = reread
         self._reloads = asyncio.Event()
         self._hurried = asyncio.Event()
+        self._stopping = asyncio.Event()
+        self.lends = False
+        """Whether it ends, or ended, to let another process have its state folder."""
         self._clock = assembly.clock_of(settings)
         self._source: MqttSource | None = None
         self._refused: BrokerError | None = None
@@ -77,7 +80,7 @@ class Gateway:
         mend, alone or in an ExceptionGroup; whatever else is raised is a bug. Either ends everything at
         once, and the next run replays; a BrokerError alone is raised after everything was stopped in order.
         """
-        settings = self._settings
+        settings, self._stopping = self._settings, stopping
         begun = Credentials.read(settings)  # here, so that nothing is started with a bad certificate
         key = Key(begun.http)
         async with Closing() as closing:
@@ -113,6 +116,15 @@ class Gateway:
         """Read profiles, devices, credentials and certificates again, as soon as it flows."""
         self._reloads.set()
 
+    def lend(self) -> bool:
+        """Stop in order, for another process to have the state folder; False where it is stopping anyway."""
+        if self._stopping.is_set():
+            return False
+        log.info("stepping aside", what="another command needs the state folder; the broker queues meanwhile")
+        self.lends = True
+        self._stopping.set()
+        return True
+
     def hurry(self) -> None:
         """Once told to stop: wait for nothing any more. What is not done is on disk."""
         self._hurried.set()
@@ -140,6 +152,7 @@ class Gateway:
                     tasks.create_task(self._measure(parts), name="measure"),
                     tasks.create_task(self._copy_state(parts), name="copies"),
                     tasks.create_task(river.watch(), name="clock"),
+                    tasks.create_task(parts.retention.run(), name="retention"),
                 ]
                 await wishes.take()
                 parts.intake.is_open = True
@@ -304,6 +317,7 @@ class Gateway:
             writers=parts.writers,
             copies=StoreCopies(self._settings.state_dir, stores),
             intake=parts.intake,
+            lend=self.lend,
             stopping=stopping,
         )
 

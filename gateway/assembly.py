@@ -28,6 +28,8 @@ from gateway.quality.neighbours import Neighbours
 from gateway.quarantine.store import QuarantineStore
 from gateway.registry.observer import RegistryObserver
 from gateway.registry.unknown import UnknownDevices
+from gateway.retention import Retention
+from gateway.sinks.embedded import EmbeddedSink
 from gateway.survey import Survey
 from gateway.treatment import Treatment
 
@@ -59,6 +61,7 @@ class Parts:
     river: River
     survey: Survey
     intake: RewriteIntake
+    retention: Retention
     keep: Callable[[Refused], Awaitable[None]]
     """Puts the beginning of a packet that no journal could take into quarantine."""
 
@@ -158,8 +161,14 @@ async def open_parts(
     intake = RewriteIntake(
         river=river, journal=journal, logs=logs, clock=clock, outbox_bytes=settings.outbox.size
     )
+    retention = Retention(
+        plans=treatment.rules.kept_plans,
+        stores=[sink for sink in sinks.values() if isinstance(sink, EmbeddedSink)],
+        quarantine=quarantine,
+        clock=clock,
+    )
     keep = _keeper(treatment, refused)
-    return Parts(state, journal, treatment, sinks, writers, strangers, river, survey, intake, keep)
+    return Parts(state, journal, treatment, sinks, writers, strangers, river, survey, intake, retention, keep)
 
 
 def _aside(

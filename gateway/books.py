@@ -1,6 +1,7 @@
 """The three books: what came in is what was dealt with, and nothing is counted twice.
 
-Uplinks:   journalled = decoded + quarantined + duplicate + ignored + rate limited + set aside + pending
+Uplinks:   journalled = decoded + quarantined + duplicate + ignored + erased + rate limited
+                       + set aside + pending
 Readings:  decoded    = aggregated + raw only + rejected + duplicate + conflicting
 Per sink:  made       = stored + waiting + refused + dropped + superseded   (kept by its outbox)
 
@@ -24,6 +25,8 @@ class UplinkBook:
     quarantined: int = 0
     duplicate: int = 0
     ignored: int = 0
+    erased: int = 0
+    """Out of the journal before they were decoded; what was erased later stays where it was counted."""
     rate_limited: int = 0
     set_aside: int = 0
     pending: int = 0
@@ -36,6 +39,7 @@ class UplinkBook:
             - self.quarantined
             - self.duplicate
             - self.ignored
+            - self.erased
             - self.rate_limited
             - self.set_aside
             - self.pending

@@ -325,6 +325,49 @@ def begin_wal(path: Path) -> None:
         connection.execute("PRAGMA journal_mode=WAL")
 
 
+@contextlib.contextmanager
+def forgetting(path: Path) -> Iterator[sqlite3.Connection]:
+    """Give a connection under which what is deleted or replaced is overwritten: the file keeps nothing of it.
+
+    Other processes may read meanwhile. Raises sqlite3.Error; OSError where someone reads for so long that the
+    WAL cannot be emptied: try again.
+    """
+    with contextlib.closing(connect(path)) as connection:
+        connection.execute("PRAGMA secure_delete=ON")
+        yield connection
+        if connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
+            raise OSError(f"{path} is being read, and its WAL keeps what was deleted")
+
+
+def compact(path: Path) -> None:
+    """Write a file anew without its free pages, and empty its WAL: what was ever deleted is in neither.
+
+    Nobody else may have it open. Raises sqlite3.Error.
+    """
+    with forgetting(path) as connection:
+        connection.execute("VACUUM")
+
+
+def cells(path: Path) -> Iterator[bytes]:
+    """Yield every text and blob in the rows of a file, whatever its tables; nothing more at its first damage.
+
+    Nothing where it is no SQLite file. Raises sqlite3.Error where the machine is at fault.
+    """
+    try:
+        with contextlib.closing(connect(path, read_only=True)) as connection:
+            tables = connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'").fetchall()
+            for (table,) in tables:
+                for row in connection.execute(f'SELECT * FROM "{table}"'):  # noqa: S608 - a name of the file's own
+                    yield from (
+                        cell.encode() if isinstance(cell, str) else cell
+                        for cell in row
+                        if isinstance(cell, str | bytes)
+                    )
+    except sqlite3.Error as failure:
+        if not is_damage(failure):
+            raise
+
+
 def unsoundness(path: Path) -> str:
     """Say what is wrong with a file's structure; empty where nothing is. Reads all of it.
 

@@ -28,6 +28,11 @@ if TYPE_CHECKING:
 
 NS_PER_S = 1_000_000_000
 _QOS_2 = 0x04
+ERASED_TOPIC = b"$ecluse/erased"
+"""The topic of a frame that stands in the journal in the place of one that was erased.
+
+No filter of ours has it, and brokers keep such topics for themselves: it comes from nowhere else.
+"""
 
 
 class Flag(IntEnum):

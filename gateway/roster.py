@@ -17,7 +17,7 @@ import orjson
 from gateway.model import Device
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Sequence
 
     Key = tuple[str, str]
     Entry = tuple[str, str, "Details"]
@@ -224,6 +224,25 @@ class Roster(Mapping["Key", Device]):
             parts.append(part)
             count += len(part) - part.count(None)
         return cls(numbers, parts, count)
+
+
+def without(body: bytes, keys: Collection[Key]) -> bytes | None:
+    """Return a part as `Roster.saved` gave it, without the names and details of some devices.
+
+    None where it has none of them. The numbers of the others stay.
+    """
+    saved = orjson.loads(body)
+    names = [(saved["sites"][site], device) for site, device in zip(saved["site"], saved["id"], strict=True)]
+    gone = [row for row, name in enumerate(names) if name in keys]
+    if not gone:
+        return None
+    for row in gone:
+        saved["id"][row] = f"\0erased {row}"  # no topic can have U+0000
+        saved["detail"][row] = -1
+    nothing = Details("").plain()
+    used = set(saved["detail"])
+    saved["details"] = [each if code in used else nothing for code, each in enumerate(saved["details"])]
+    return orjson.dumps(saved)
 
 
 def grouped(entries: Iterable[Entry]) -> list[dict[str, Any]]:

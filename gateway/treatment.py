@@ -245,6 +245,7 @@ class Treatment:
         book.quarantined += len({r.index for r in decoded.rejections if not r.readings})
         book.duplicate += len(decoded.duplicates)
         book.ignored += len(decoded.ignored)
+        book.erased += len(decoded.erased)
         book.rate_limited += len(decoded.limited)
         book.pending -= uplinks
         readings.decoded += sum(rejection.readings for rejection in decoded.rejections)

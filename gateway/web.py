@@ -16,7 +16,7 @@ from gateway.api.server import Answers, Key, application
 from gateway.errors import ConfigurationError, Problem, SinkUnavailable, StateError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     from gateway import config
@@ -69,6 +69,7 @@ async def serve(
     writers: Mapping[str, Writer],
     copies: StoreCopies,
     intake: RewriteIntake,
+    lend: Callable[[], bool],
     stopping: asyncio.Event,
 ) -> None:
     """Serve until `stopping`, or until cancelled; then finish what is being answered.
@@ -100,6 +101,7 @@ async def serve(
         confirm_clock=survey.confirm_clock,
         copy_stores=copies.make,
         rewrite=intake.take,
+        lend=lend,
     )
     server = _Server(
         uvicorn.Config(

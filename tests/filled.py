@@ -73,7 +73,7 @@ async def fill(folder: Path) -> Path:
         await flowing.flushed()
         parts.state.copy()
         await flowing.cut()
-        await journalled(parts, broker, clock)
+        await journalled(parts, broker, clock, MORE)
     store = filled_store(folder / "state", *bins(count=3, each=5))
     close(store)
     (folder / "state" / "points.duckdb").rename(folder / "state" / "embedded.duckdb")
@@ -87,9 +87,11 @@ async def publish(flowing: Flowing, uplinks: list[tuple[str, bytes]]) -> None:
     await flowing.treated()
 
 
-async def journalled(parts: Opened, broker: MemoryBroker, clock: ManualClock) -> None:
+async def journalled(
+    parts: Opened, broker: MemoryBroker, clock: ManualClock, uplinks: list[tuple[str, bytes]]
+) -> None:
     """Let uplinks come into the journal that nobody treats before the crash."""
-    for where, payload in MORE:
+    for where, payload in uplinks:
         broker.publish(where, payload)
     source = MemorySource(broker, clock=clock, last_connection=parts.river.connection, at_most=2)
     async with contextlib.aclosing(source.batches()) as batches:

@@ -73,6 +73,7 @@ def snapshot(*, ready: bool = True, missing: int = 0) -> Snapshot:
             "quarantined": 1_402,
             "duplicate": 120,
             "ignored": 3,
+            "erased": 0,
             "rate_limited": 0,
             "set_aside": 0,
             "pending": 42,
@@ -246,6 +247,7 @@ def site(
         confirm_clock=confirm_clock,
         copy_stores=copy_stores,
         rewrite=served.rewrite,
+        lend=lambda: True,
     )
     app = application(answers, key=Key(token))
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning", ws="none", lifespan="off"))

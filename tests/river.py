@@ -101,7 +101,7 @@ class Opened:
         """Return the points in the outbox: of each field the last writing, unless it was removed since."""
         found: Stored = {}
         for _, entry in await self.log.outbox.next(SINK, 10**9, 10**12):
-            for line in entry.body.split(b"\n"):
+            for line in entry.body.split(b"\n") if entry.body else ():  # all of it may be erased
                 point = decode(line)
                 key = point.measurement, point.tags, point.time
                 if REMOVED in point.fields:

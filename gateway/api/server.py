@@ -1,10 +1,11 @@
 """The gateway's HTTP: status page, health, metrics, and the questions of `ecluse query`.
 
-Read-only but for four things: pausing a sink, confirming a suspect clock, copying the embedded stores for a
-backup, and taking what `ecluse replay --apply` writes and removes. Where there is a token, everything but
-`/healthz` and `/readyz` asks for it, as a Bearer token or as the password of any user. Where there is none,
-only requests addressed to this machine's own names are answered: a page of another site that a browser here
-is looking at cannot read the status by giving its own name our address.
+Read-only but for five things: pausing a sink, confirming a suspect clock, copying the embedded stores for a
+backup, taking what `ecluse replay --apply` writes and removes, and stepping aside for a command that needs
+the state folder. Where there is a token, everything but `/healthz` and `/readyz` asks for it, as a Bearer
+token or as the password of any user. Where there is none, only requests addressed to this machine's own
+names are answered: a page of another site that a browser here is looking at cannot read the status by giving
+its own name our address.
 """
 
 from __future__ import annotations
@@ -128,6 +129,7 @@ class Answers:
         confirm_clock: Callable[[], bool],
         copy_stores: Callable[[], Awaitable[Sequence[str]]],
         rewrite: Callable[[bytes], Awaitable[str]],
+        lend: Callable[[], bool],
     ) -> None:
         self._snapshot = snapshot
         self._page = page
@@ -136,6 +138,7 @@ class Answers:
         self._confirm_clock = confirm_clock
         self._copy_stores = copy_stores
         self._rewrite = rewrite
+        self._lend = lend
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(SnapshotCollector(snapshot))
 
@@ -212,6 +215,13 @@ class Answers:
         except QueryError as error:
             return JSONResponse({"error": str(error), "hint": error.hint}, status_code=400)
 
+    async def lend(self, _request: Request) -> Response:
+        """Stop in order and let another process have the state folder; the gateway comes back by itself."""
+        if not self._lend():
+            what, hint = "the gateway is stopping already", "try again once it has stopped or started"
+            return JSONResponse({"error": what, "hint": hint}, status_code=409)
+        return JSONResponse({"lends": True})
+
 
 def _pressed(request: Request, said: Mapping[str, object]) -> Response:
     """Answer a button of the page with the page, and a program with JSON."""
@@ -235,6 +245,7 @@ def application(answers: Answers, *, key: Key) -> Starlette:
             Route("/api/clock/confirm", answers.clock, methods=["POST"]),
             Route("/api/stores/copies", answers.copy_stores, methods=["POST"]),
             Route("/api/rewrites", answers.rewrites, methods=["POST"]),
+            Route("/api/lend", answers.lend, methods=["POST"]),
             Mount("/static", StaticFiles(directory=static)),
         ],
         middleware=[Middleware(Guard, key=key)],

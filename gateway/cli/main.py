@@ -11,6 +11,7 @@ from gateway.cli import (
     clock,
     demo,
     device,
+    erase,
     profile,
     quarantine,
     query,
@@ -61,6 +62,7 @@ def application() -> typer.Typer:
         replay.replay,
         backup.backup,
         backup.restore,
+        erase.erase,
     ):
         app.command(help=verbatim(verb))(verb)
     app.add_typer(profile.verbs(), name="profile")

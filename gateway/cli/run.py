@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gateway import config, logs, memory
+from gateway import config, lending, logs, memory
 from gateway.cli.failures import told
 from gateway.cli.options import ConfigOption
 from gateway.console.page import Demo
@@ -18,6 +18,7 @@ from gateway.wanted import require_profiles
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from gateway.app import Gateway
     from gateway.config import Settings
 
 _ENDING = (signal.SIGTERM, signal.SIGINT)
@@ -58,23 +59,50 @@ def run(
 async def _serve(settings: Settings, demo: Demo | None, config_file: Path | None) -> None:
     from gateway.app import Gateway  # noqa: PLC0415 - everything loads with it: only where it is run
 
-    stopping = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    gateway = Gateway(settings, demo, reread=lambda: config.load(config_file))
-
-    def stop() -> None:
-        if not stopping.is_set():
-            stopping.set()
+    told = _Told(asyncio.get_running_loop())
+    while True:
+        gateway = Gateway(settings, demo, reread=lambda: config.load(config_file))
+        stopping = told.tells(gateway)
+        await gateway.run(stopping, logs.ReplayProgress())
+        if not gateway.lends or told.to_end or not await told.given_back(settings.state_dir):
             return
-        gateway.hurry()
-        for number in _ENDING:  # the next one ends the process, as it would any other
-            loop.remove_signal_handler(number)
-            signal.signal(number, signal.SIG_DFL)
 
-    for number in _ENDING:
-        loop.add_signal_handler(number, stop)
-    loop.add_signal_handler(signal.SIGHUP, gateway.reload)
-    await gateway.run(stopping, logs.ReplayProgress())
+
+class _Told:
+    """What signals tell the gateway that runs, one after the other where it steps aside in between."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.to_end = False
+        """Whether the process is to end."""
+        self._loop = loop
+        self._stopping = asyncio.Event()
+        self._gateway: Gateway | None = None
+        for number in _ENDING:
+            loop.add_signal_handler(number, self._stop)
+
+    def tells(self, gateway: Gateway) -> asyncio.Event:
+        """Let signals reach this gateway; return what is set once it is to stop."""
+        self._gateway, self._stopping = gateway, asyncio.Event()
+        if self.to_end:
+            self._stopping.set()
+        self._loop.add_signal_handler(signal.SIGHUP, gateway.reload)
+        return self._stopping
+
+    async def given_back(self, folder: Path) -> bool:
+        """Wait until the folder is given back; False where we are to end meanwhile."""
+        self._gateway, self._stopping = None, asyncio.Event()
+        return await lending.given_back(folder, self._stopping)
+
+    def _stop(self) -> None:
+        if not self.to_end:
+            self.to_end = True
+            self._stopping.set()
+            return
+        if self._gateway is not None:
+            self._gateway.hurry()
+        for number in _ENDING:  # the next one ends the process, as it would any other
+            self._loop.remove_signal_handler(number)
+            signal.signal(number, signal.SIG_DFL)
 
 
 def _first(group: ExceptionGroup[EcluseError]) -> EcluseError:

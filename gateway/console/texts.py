@@ -66,6 +66,7 @@ TEXTS: dict[str, dict[str, str]] = {
     "quarantined": {"en": "quarantined", "fr": "en quarantaine"},
     "duplicate": {"en": "duplicate", "fr": "en double"},
     "ignored": {"en": "ignored", "fr": "ignorés"},
+    "erased": {"en": "erased", "fr": "effacés"},
     "rate_limited": {"en": "rate limited", "fr": "débit dépassé"},
     "set_aside": {"en": "set aside", "fr": "écartés"},
     "pending": {"en": "pending", "fr": "en cours"},

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gateway.decode.refusals import Refusals
+from gateway.decode.routes import ERASED
 from gateway.decode.uplinks import Uplinks, lay_out, topics_of
 from gateway.model import NS_PER_S, Reason, Rejection, TimeSource
 
@@ -26,7 +27,9 @@ if TYPE_CHECKING:
 
 _RETAIN = 0x01
 _REFUSED, _LIMITED, _SENT_AGAIN = -1, -2, -3
-"""In place of a decoder: the topic has none, the device sent too many, the broker sent it again."""
+"""In place of a decoder: the topic has none, the device sent too many, the broker sent it again.
+
+And `ERASED`: it was erased from the journal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,16 +47,18 @@ class Decoded:
     """What a batch of uplinks gave.
 
     Each uplink is in exactly one of: `readings` (some row's `uplink`), `rejections` with 0 readings
-    (refused whole), `duplicates`, `ignored` (retained, without a device time), `limited` (its device
-    sent too many); the last three are places in the batch, int64, ascending, and `samples` are those
-    of the limited that are kept. `unknown` has one sample for each topic that was used of a device that is
-    not in the registry, accepted or not. Who gave readings is noted in the routes (`Routes.take_heard`).
+    (refused whole), `duplicates`, `ignored` (retained, without a device time), `erased` (out of the journal,
+    before it was decoded), `limited` (its device sent too many); the last four are places in the batch,
+    int64, ascending, and `samples` are those of the limited that are kept. `unknown` has one sample for each
+    topic that was used of a device that is not in the registry, accepted or not. Who gave readings is noted
+    in the routes (`Routes.take_heard`).
     """
 
     readings: list[Readings]
     rejections: list[Rejection]
     duplicates: Int64
     ignored: Int64
+    erased: Int64
     limited: Int64
     samples: list[Rejection]
     unknown: list[Unknown]
@@ -79,7 +84,7 @@ def decode_together(
     again = _sent_again(batches, identities)
     if not len(again):
         nothing = np.zeros(0, dtype=np.int64)
-        return Decoded([], [], nothing, nothing, nothing, [], [])
+        return Decoded([], [], nothing, nothing, nothing, nothing, [], [])
     topics = topics_of(batches)
     uplinks = lay_out(batches, topics, routes.codes(topics))
     refusals = Refusals(len(uplinks))
@@ -100,6 +105,7 @@ def decode_together(
         rejections=refusals.settled(kept),
         duplicates=np.flatnonzero(repeated | again),
         ignored=np.flatnonzero(ignored),
+        erased=np.flatnonzero(decoder_of == ERASED),
         limited=limited,
         samples=samples,
         unknown=_unknown(uplinks, routes),

@@ -18,11 +18,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from gateway.model import Bool, RawBatch
 
 MAX_SESSIONS = 16
 """Sessions remembered: one a broker connection is in use."""
 
+FORGOTTEN = 0
+"""In place of the mark of an uplink that was erased: no other one has it."""
 _DUP = 0x08
 _QOS = 0x06
 _QOS_1 = 0x02
@@ -68,6 +72,11 @@ class Exchanges:
     def forget(self, session: str) -> None:
         """Drop what is known of a session: the broker has lost it."""
         self._sessions.pop(session, None)
+
+    def forget_marks(self, marks: Collection[int]) -> None:
+        """Forget what some uplinks said; their identifiers wait for their PUBREL as before."""
+        for held in self._sessions.values():
+            held |= {packet_id: FORGOTTEN for packet_id, known in held.items() if known in marks}
 
     def saved(self) -> dict[str, list[tuple[int, int]]]:
         """Return everything, for a checkpoint."""

@@ -27,7 +27,7 @@ import numpy as np
 from gateway.decode.exchanges import Exchanges, mark
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from numpy.typing import NDArray
 
@@ -142,6 +142,14 @@ class Identities:
         self._devices = {(site, device): marks for site, device, marks in saved.devices}
         self._exchanges.restore(saved.exchanges)
         self._begin = saved.begin
+
+    def forget(self, site: str, device: str, marks: Collection[int]) -> None:
+        """Forget a device's uplinks, of which these are the marks. Their packet identifiers stay in use."""
+        self._devices.pop((site, device), None)
+        self._exchanges.forget_marks(marks)
+        gone = np.fromiter(marks, dtype=np.uint64, count=len(marks))
+        for known in self._sessions.values():
+            known[np.isin(known, gone)] = 0
 
     def _sent_again(self, batch: RawBatch, places: Int64, marks: NDArray[np.uint64]) -> Bool:
         last = self._session(_name(batch.source, batch.session), needed=bool(len(places)))

@@ -80,6 +80,11 @@ class Tally:
         numbers = self._numbers.items()
         return self._interval, [(site, device, counts[number]) for (site, device), number in numbers]
 
+    def forget(self, site: str, device: str) -> None:
+        """Forget a device."""
+        interval, counts = self.saved()
+        self.restore(interval, [count for count in counts if count[:2] != (site, device)])
+
     def restore(self, interval: int, counts: list[tuple[str, str, int]]) -> None:
         """Take back what `saved` gave."""
         self._interval = interval
@@ -123,6 +128,11 @@ class Rates:
             return b""
         tallies = (self._used.saved(), self._sampled.saved())
         return json.dumps((self.limit.count, self.limit.interval_ns, *tallies)).encode()
+
+    def forget(self, site: str, device: str) -> None:
+        """Forget how much a device has used."""
+        self._used.forget(site, device)
+        self._sampled.forget(site, device)
 
     def restore(self, state: bytes) -> None:
         """Take back what `state` gave."""

@@ -16,7 +16,7 @@ from gateway.decode.heard import Heard
 from gateway.decode.profile_decoder import ProfileDecoder, TableKey, table_key
 from gateway.decode.topics import Template, compile_template
 from gateway.kernel import compiled
-from gateway.model import Reason
+from gateway.model import ERASED_TOPIC, Reason
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, MutableMapping, Sequence
@@ -37,6 +37,8 @@ MAX_NAME = 64
 
 _LOOKUP: Final = compiled("lookup")
 _SHOWN = 80
+ERASED = -4
+"""In place of a decoder: the uplink was erased from the journal."""
 _TOO_LONG = 0
 """The code of every topic beyond MAX_TOPIC: they are refused without being remembered."""
 
@@ -164,7 +166,10 @@ class Routes:
             return None
 
     def decoder_of(self, codes: Int32) -> Int32:
-        """Return for each code the place of its decoder in `decoders`, int32[n]; -1 where refused."""
+        """Return for each code the place of its decoder in `decoders`, int32[n].
+
+        -1 where its topic is refused, `ERASED` where its uplink was erased.
+        """
         return self._decoder_of.take(codes)
 
     def whose(self, topic: bytes) -> tuple[str, str, str]:
@@ -239,6 +244,10 @@ class Routes:
         self._known.set(code, known)
 
     def _resolve(self, code: int, topic: bytes) -> None:
+        if topic == ERASED_TOPIC:
+            self._decoder_of.set(code, ERASED)
+            self._known.set(code, value=True)
+            return
         try:
             text = topic.decode()
         except UnicodeDecodeError as error:

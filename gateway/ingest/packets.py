@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from gateway.ingest.answers import Answer, Head, Oversize, PubRel, parse_answer
-from gateway.ingest.wire import MAX_REMAINING, MQTT_5, ProtocolError
+from gateway.ingest.wire import MAX_REMAINING, MQTT_5, ProtocolError, binary, packet
 from gateway.kernel import compiled
 from gateway.model import RawBatch, Releases
 
@@ -366,3 +366,22 @@ def batch_of(record: Frames, position: int) -> RawBatch:
         releases=scan.releases,
         position=position,
     )
+
+
+def frames_of(data: bytes) -> list[bytes]:
+    """Return the packets of a journalled record one by one: `batch_of` has found that they are whole.
+
+    Raises IndexError, `ProtocolError` on anything else.
+    """
+    frames, at = [], 0
+    while at < len(data):
+        length, start = _varint(data, at + 1)
+        frames.append(data[at : start + length])
+        at = start + length
+    return frames
+
+
+def publish(first: int, topic: bytes, payload: bytes = b"", *, packet_id: int, level: int) -> bytes:
+    """Return a PUBLISH without properties; `first` is its first byte, which says if it has an identifier."""
+    head = binary(topic) + (packet_id.to_bytes(2, "big") if first & QOS else b"")
+    return packet(first, head + (b"\0" if level == MQTT_5 else b"") + payload)

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
 FORMAT = durable.Format(
     application_id=0x45435354,  # "ECST"
-    version=1,
+    version=2,  # 2 counts erased uplinks in its books; else it is as 1
+    steps={1: ()},
     page_bytes=8192,
     # With a rowid: a cell can be far larger than a page, and only its key belongs in the index.
     schema="CREATE TABLE cells (kind TEXT NOT NULL, owner TEXT NOT NULL, start INTEGER NOT NULL,"

@@ -39,3 +39,20 @@ class FolderLock:
     def release(self) -> None:
         """Let another one take it. The file stays: unlinking it would let two hold different files."""
         os.close(self._descriptor)
+
+
+def holder(folder: Path, name: str = NAME) -> tuple[int, bool]:
+    """Return who holds a lock, or held it last (0: nobody ever), and whether it is held now. Raises OSError.
+
+    Whoever tries to take it in this instant may find it held.
+    """
+    descriptor = os.open(folder / name, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        pid = os.pread(descriptor, 20, 0).decode("ascii", "replace").strip()
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            return int(pid or 0), True
+        return int(pid or 0), False
+    finally:
+        os.close(descriptor)

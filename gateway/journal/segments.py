@@ -10,10 +10,10 @@ content). Damage to the last transaction before a crash cannot be told from a to
 knows a higher position (the checkpoint) passes it as `floor`, so that no position is given twice.
 
 Versions: 2 may hold records about a suspect clock (`gateway.suspicion`), records of lost sessions, and
-PUBREL frames among those of a record; else it is as 1, and files of 1 are read as ever. Opening a journal
-marks its files as 2: an Écluse that knows 1 alone then refuses them, rather than to take those records for
-damage and the receive times beside them for right. To go back to it, begin with a state folder of before,
-or with an empty one.
+PUBREL frames among those of a record; 3 may hold frames that stand for erased ones (`model.ERASED_TOPIC`).
+Else they are as 1, and files of 1 and 2 are read as ever. Opening a journal marks its files as 3: an Écluse
+that knows less then refuses them, rather than to take those records for damage, receive times for right, or
+erased uplinks for refused ones. To go back to it, begin with a state folder of before, or with an empty one.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ if TYPE_CHECKING:
 
 FORMAT = durable.Format(
     application_id=0x45434A4C,  # "ECJL"
-    version=2,
-    steps={1: ()},
+    version=3,
+    steps={1: (), 2: ()},
     # Measured with records of 147 kB: 0.55 µs a message at 16 kB, 0.74 at 4 kB, 0.52 at 64 kB; a small
     # record costs at least a page.
     page_bytes=16384,

@@ -89,6 +89,7 @@ def _plan(document: Document, text: str, faults: list[Fault]) -> ProfilePlan:
         retained=document.retained,
         qos=document.qos,
         privacy=document.privacy,
+        keep={what: kept.duration for what, kept in document.keep.items()},
         max_payload=document.limits.payload,
         max_depth=document.limits.depth,
         max_readings=document.limits.readings,

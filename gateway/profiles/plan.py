@@ -250,6 +250,8 @@ class ProfilePlan:
     retained: str = "ignore"
     qos: int = 1
     privacy: str = "none"
+    keep: Mapping[str, int] = field(default_factory=dict)
+    """`raw`, or a window's name → how long its points are kept, ns; of others a sink's retention decides."""
     max_payload: int = 16_384
     max_depth: int = 8
     max_readings: int = 1_000

@@ -26,6 +26,8 @@ FLOOR_POSITION, FLOOR_INDEX = "floor position", "floor index"
 """The counters that hold the place of the last uplink that gave way in all."""
 
 _PUT = "INSERT OR IGNORE INTO refused VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_IS_OLD = "profile = ? AND received_ns < ?"
+_OLD = f"SELECT id FROM refused WHERE {_IS_OLD} ORDER BY id LIMIT ?"  # noqa: S608 - texts of ours
 _OF_GROUP = " FROM refused WHERE site = ? AND device = ? AND reason = ?"
 
 
@@ -74,6 +76,19 @@ class QuarantineFile:
         except BaseException:
             self._load()  # the transaction is undone, so what was counted is too
             raise
+
+    def forget(self, profile: str, before_ns: int, most: int) -> int:
+        """Delete the oldest rows of a profile that were received before a time; return how many.
+
+        They count as evicted.
+        """
+        with durable.transaction(self._connection):
+            found = self._connection.execute(_OLD, (profile, before_ns, most)).fetchall()
+            if found:
+                self._evict(f"id <= ? AND {_IS_OLD}", (found[-1][0], profile, before_ns))
+                self._save({EVICTED: self.evicted + len(found)})
+        self.evicted += len(found)
+        return len(found)
 
     def require(self, ever: int) -> int:
         """Count as evicted what is missing of so many rows, held or evicted; return how many those are."""

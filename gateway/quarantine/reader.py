@@ -11,7 +11,7 @@ from gateway.errors import StateError
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
 FORMAT = durable.Format(
@@ -102,6 +102,12 @@ class QuarantineReader:
         given = {clause: value for clause, value in wanted.items() if value is not None}
         where = " WHERE " + " AND ".join(given) if given else ""
         return self._rows(f"{_COLUMNS}{where} ORDER BY id DESC LIMIT ?", (*given.values(), limit))
+
+    def every(self) -> Iterator[QuarantineRow]:
+        """Yield all rows, oldest first. Raises StateError."""
+        with durable.translated(StateError, "the quarantine cannot be read"):
+            for row in self._connection.execute(f"{_COLUMNS} ORDER BY id"):
+                yield QuarantineRow(*(*row[:-1], not is_sound(*row[2:])))
 
     def show(self, row: int) -> QuarantineRow | None:
         """Return the row with that id; None where there is none (any more)."""

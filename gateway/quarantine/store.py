@@ -95,6 +95,14 @@ class QuarantineStore:
         """See `QuarantineReader.counts`."""
         return await self._worker.run(self._file.reader.counts)
 
+    async def forget(self, profile: str, before_ns: int, *, most: int) -> int:
+        """Delete a profile's rows of before a time, the oldest `most` of them; return how many went.
+
+        They count as evicted. Raises StateError (fatal).
+        """
+        with durable.translated(StateError, "the quarantine cannot be written"):
+            return await self._worker.run(self._file.forget, profile, before_ns, most)
+
     async def require(self, ever: int) -> int:
         """Say that so many rows were put, ever; how many are missing, which count as evicted, is returned."""
         with durable.translated(StateError, "the quarantine cannot be written"):

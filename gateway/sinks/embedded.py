@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 
 from gateway.errors import PointsRejected
 from gateway.sinks.embedded_store import Measurement, Store
-from gateway.sinks.embedded_upkeep import EmbeddedSettings
+from gateway.sinks.embedded_upkeep import EmbeddedSettings, Kept
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from gateway.ports import Clock
 
-__all__ = ["EmbeddedSettings", "EmbeddedSink", "Measurement"]
+__all__ = ["EmbeddedSettings", "EmbeddedSink", "Kept", "Measurement"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -127,6 +127,10 @@ class EmbeddedSink:
         Raises `SinkUnavailable`: it cannot be read, or there is no room for it; nothing is left then.
         """
         await self._run(Store.copy_to, path)
+
+    async def drop(self, kept: Sequence[Kept]) -> int:
+        """Delete what profiles keep no longer, some of it at a time; return how many rows went."""
+        return await self._run(Store.drop, kept)
 
     async def maintain(self) -> None:
         """Merge, drop what is too old or too much. Runs by itself once a minute of writing."""

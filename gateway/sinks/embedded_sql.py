@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     from duckdb import DuckDBPyConnection
 
+    from gateway.sinks.erasing import Which
+
 SQL_TYPES = {FieldType.FLOAT: "DOUBLE", FieldType.INTEGER: "BIGINT", FieldType.STRING: "VARCHAR"}
 FIELD_TYPES = {sql: kind for kind, sql in SQL_TYPES.items()}
 
@@ -207,6 +209,25 @@ def remove(table: Table) -> str:
     tags = [quoted(stored(tag, "tag:")) for tag in table.tags]
     same = [f"old.{TIME} = gone.{TIME}", *(f"old.{tag} IS NOT DISTINCT FROM gone.{tag}" for tag in tags)]
     return f"DELETE FROM {table.name} AS old USING removing AS gone WHERE {' AND '.join(same)}"
+
+
+def erase(table: Table, which: Which) -> tuple[str, list[str | int]]:
+    """Delete some points: the statement, and its parameters."""
+    conditions = [
+        f"coalesce({quoted(stored(tag, 'tag:'))}, '') = ?" if tag in table.tags else "'' = ?"
+        for tag in which.tags
+    ]
+    values: list[str | int] = list(which.tags.values())
+    if which.before_ns is not None:
+        conditions.append(f"{TIME} < ?")
+        values.append(which.before_ns)
+    return f"DELETE FROM {table.name} WHERE {' AND '.join(conditions)}", values
+
+
+def first_of(table: Table, which: Which) -> tuple[str, list[str | int]]:
+    """Ask for the first time of some points: the statement, and its parameters."""
+    delete, values = erase(table, which)
+    return delete.replace("DELETE", f"SELECT min({TIME})", 1), values
 
 
 def came_since(table: Table) -> str:

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import structlog
 
-from gateway.durable import sync_folder
+from gateway.durable import sync_file, sync_folder
 from gateway.errors import QueryError, SinkUnavailable
 from gateway.sinks import columns, embedded_removal, embedded_sql, embedded_upkeep, line_protocol
 from gateway.sinks.embedded_sql import TIME, Table, quoted, stored
@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
     from gateway.model import FieldType
     from gateway.ports import Clock
-    from gateway.sinks.embedded_upkeep import EmbeddedSettings
+    from gateway.sinks.embedded_upkeep import EmbeddedSettings, Kept
+    from gateway.sinks.erasing import Which
 
 log = structlog.get_logger()
 
@@ -180,6 +181,12 @@ class Store:
                     )
             embedded_sql.run(connection, "CHECKPOINT")
             embedded_upkeep.shrink(connection, tables, max_bytes=self._settings.max_bytes)
+
+    def drop(self, kept: Sequence[Kept]) -> int:
+        """See `EmbeddedSink.drop`."""
+        with self._connection() as connection:
+            now_ns = self._clock.now_ns()
+            return embedded_upkeep.drop_kept(connection, self._tables, kept, now_ns=now_ns)
 
     def copy_to(self, path: Path) -> None:
         """See `EmbeddedSink.copy_to`."""
@@ -354,6 +361,52 @@ class Store:
         finally:
             connection.unregister("incoming")
         self._seq += len(rows)
+
+
+def erase(path: Path, which: Which) -> int:
+    """Erase points from a store that nobody has open, and from its file; return how many rows.
+
+    The file is written anew, since what was deleted before lies in its free blocks, and takes the old
+    one's place whole. Raises `SinkUnavailable`.
+    """
+    building = path.with_name(f"{path.name}.new")
+    try:
+        building.unlink(missing_ok=True)
+        spill = f"{path}.tmp"
+        with duckdb.connect(
+            config={"threads": "1", "memory_limit": "512MB", "temp_directory": spill}
+        ) as connection:
+            gone = _erased(connection, path, which)
+            embedded_sql.run(connection, f"ATTACH {embedded_sql.literal(str(building))} AS anew")
+            embedded_sql.run(connection, f"COPY FROM DATABASE {CATALOG} TO anew")
+            embedded_sql.run(connection, f"CHECKPOINT {CATALOG}")
+            embedded_sql.run(connection, "CHECKPOINT anew")
+        _put_in_place(building, path)
+    except (duckdb.Error, OSError) as error:
+        what = str(error).splitlines()[0]
+        raise SinkUnavailable(
+            f"{path}: {what}", hint="is there room for the file once more, and nobody who has it open?"
+        ) from error
+    return gone
+
+
+def _erased(connection: duckdb.DuckDBPyConnection, path: Path, which: Which) -> int:
+    embedded_sql.run(connection, f"ATTACH {embedded_sql.literal(str(path))} AS {CATALOG}")
+    embedded_sql.run(connection, f"USE {CATALOG}")
+    gone = 0
+    for table in embedded_sql.tables(embedded_sql.run(connection, embedded_sql.CATALOGUE)).values():
+        ((rows,),) = embedded_sql.run(connection, *embedded_sql.erase(table, which))
+        gone += rows
+    return gone
+
+
+def _put_in_place(building: Path, path: Path) -> None:
+    for each in (building, path):
+        if each.with_name(f"{each.name}.wal").exists():
+            raise OSError(f"{each.name} was not written whole")
+    sync_file(building)
+    building.replace(path)
+    sync_folder(path.parent)
 
 
 def unsoundness(path: Path) -> str:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.sinks import embedded_sql
+from gateway.sinks.erasing import Which
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     from duckdb import DuckDBPyConnection
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 DAY_NS = 86_400_000_000_000
 SPAN_NS = DAY_NS // 4
-"""Merging looks at the points of so much event time at once: bounds its memory."""
+"""Merging, and deleting what a profile keeps no longer, look at so much event time at once."""
 
 MOST_CUTS = 30
 
@@ -55,6 +56,36 @@ def drop_old(
         keep = settings.window_retention_ns if table.window else settings.retention_ns
         if keep:
             embedded_sql.run(connection, embedded_sql.delete_before(table), [now_ns - keep])
+
+
+class Kept(NamedTuple):
+    """How long a profile's points of one measurement are kept."""
+
+    measurement: str
+    profile: str
+    keep_ns: int
+
+
+def drop_kept(
+    connection: DuckDBPyConnection, tables: Mapping[str, Table], kept: Iterable[Kept], *, now_ns: int
+) -> int:
+    """Delete what profiles keep no longer; return how many rows.
+
+    At most the oldest `SPAN_NS` of each, so that a profile which is told to keep less does not hold up
+    the writes: called again and again, it catches up.
+    """
+    gone = 0
+    for each in kept:
+        table = tables.get(each.measurement)
+        if table is None:
+            continue
+        old = Which({"profile": each.profile}, now_ns - each.keep_ns)
+        ((first,),) = embedded_sql.run(connection, *embedded_sql.first_of(table, old))
+        if first is not None:
+            oldest = Which(old.tags, min(now_ns - each.keep_ns, first + SPAN_NS))
+            ((rows,),) = embedded_sql.run(connection, *embedded_sql.erase(table, oldest))
+            gone += rows
+    return gone
 
 
 def merge(connection: DuckDBPyConnection, table: Table, *, rows: int, written: int) -> None:

@@ -29,11 +29,13 @@ from influxdb_client.domain.write_precision import WritePrecision
 from influxdb_client.rest import ApiException
 
 from gateway.errors import PointsRejected, SinkUnavailable
-from gateway.sinks import influx_removal, line_protocol, removal
+from gateway.sinks import erasing, influx_removal, line_protocol, removal
 from gateway.sinks.refusals import Refusal, settle
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+
+    from gateway.sinks.erasing import Call, Which
 
 SMALLEST_BODY = 10_000
 """However often a server answers 413, a request may hold this many bytes."""
@@ -142,6 +144,35 @@ class InfluxSink:
         version = reply.headers.get("X-Influxdb-Version", "of unknown version")
         return f"InfluxDB {version} at {self._settings.url}, into {self._settings.bucket}"
 
+    async def erase(self, which: Which) -> bool:
+        """Delete points from the database, and see that no series of them is left where it can be asked.
+
+        False where its API cannot delete them. Raises `SinkUnavailable`: not reached, refused, or not done.
+        """
+        api, bucket = self._settings.api.value, self._settings.bucket
+        deletion = erasing.deletion(api, bucket, self._settings.org, which)
+        if deletion is None:
+            return False
+        await self._called(deletion)
+        question = erasing.question(api, bucket, which)
+        if question is not None and erasing.is_left(await self._called(question)):
+            raise SinkUnavailable(
+                f"{self.name}: {self._settings.url} still has series that were deleted",
+                hint="does another gateway write them? else try again",
+            )
+        return True
+
+    async def _called(self, call: Call) -> str:
+        """Return the answer to a call. Raises `SinkUnavailable`."""
+        reply = await self._post(call.path, call.query, call.body, call.content)
+        _raise_unless_stored(reply, self._settings)
+        if '"error":' in reply.text:  # InfluxDB 1 says 200, and refuses
+            raise SinkUnavailable(
+                f"{self.name}: {self._settings.url} refused: {_sentence(reply)[:300]}",
+                hint="give this user or token the right to delete",
+            )
+        return reply.text
+
     async def close(self) -> None:
         """Close the connections."""
         client, self._client = self._client, None
@@ -244,7 +275,7 @@ class InfluxSink:
     async def _post(self, path: str, query: Mapping[str, str], body: bytes, content: str = LINES) -> Reply:
         settings = self._settings
         headers = {"Content-Type": content}
-        if settings.gzip and content == LINES:
+        if settings.gzip and content == LINES and body:
             headers["Content-Encoding"] = "gzip"
         if settings.username:
             pair = f"{settings.username}:{settings.token}".encode()

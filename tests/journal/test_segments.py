@@ -136,9 +136,9 @@ def test_another_version_is_refused_by_name(tmp_path: Path) -> None:
     """A segment of a newer Écluse is neither read nor set aside."""
     filled(tmp_path, segments=1, records=2)
     connection = sqlite3.connect(files(tmp_path)[0])
-    connection.execute("PRAGMA user_version=3")
+    connection.execute("PRAGMA user_version=4")
     connection.close()
-    with pytest.raises(JournalError, match="format version 3"):
+    with pytest.raises(JournalError, match="format version 4"):
         open_segments(tmp_path, 1, 0)
 
 
@@ -154,7 +154,7 @@ def test_a_journal_of_an_older_version_is_read_and_marked(tmp_path: Path) -> Non
     journal.close()
     for file in files(tmp_path):
         with contextlib.closing(sqlite3.connect(file)) as connection:
-            assert connection.execute("PRAGMA user_version").fetchone() == (2,)
+            assert connection.execute("PRAGMA user_version").fetchone() == (3,)
 
 
 def test_a_file_that_is_no_segment_is_refused_by_name(tmp_path: Path) -> None:

@@ -66,7 +66,7 @@ async def test_a_journal_of_version_1_is_gone_on_with(tmp_path: Path) -> None:
     assert [record async for _, record in journal.read(0)] == [*old, *new]
     assert journal.damaged == []
     await journal.close()
-    assert [version_of(path) for path in paths] == [2, 2]
+    assert [version_of(path) for path in paths] == [3, 3]
     journal = await Journal.open(tmp_path, retention_ns=0, retention_bytes=0)
     assert [record async for _, record in journal.read(0)] == [*old, *new]
     await journal.close()
@@ -78,17 +78,17 @@ async def test_a_crash_within_the_upgrade_is_no_damage(tmp_path: Path) -> None:
     journal = await Journal.open(tmp_path, retention_ns=0, retention_bytes=0)
     assert [record async for _, record in journal.read(0)] == [frames(1), frames(2)]
     await journal.close()
-    assert [version_of(path) for path in paths] == [2, 2]
+    assert [version_of(path) for path in paths] == [3, 3]
 
 
 @pytest.mark.parametrize("place", [0, 1])
 async def test_a_newer_journal_is_refused(tmp_path: Path, place: int) -> None:
     """Whichever of its files it is; nothing is changed, and the hint says who can read it."""
     versions = [1, 1]
-    versions[place] = 3
+    versions[place] = 4
     paths = [segment(tmp_path, n + 1, version, frames(n)) for n, version in enumerate(versions)]
     before = paths[place].read_bytes()
-    with pytest.raises(JournalError, match="has format version 3; this Écluse knows 2") as said:
+    with pytest.raises(JournalError, match="has format version 4; this Écluse knows 3") as said:
         await Journal.open(tmp_path, retention_ns=0, retention_bytes=0)
     assert "newer" in said.value.hint
     assert paths[place].read_bytes() == before

@@ -1,0 +1,1 @@
+"""Erasing a device from all that a stopped gateway keeps, and from its databases through their API."""
