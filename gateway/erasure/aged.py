@@ -25,7 +25,7 @@ class Aged:
     """A profile's uplinks that were received before a time, and its points of before that time.
 
     `through`: the last position of the journal that the state has: what is not treated yet is not old.
-    Control records stay: they name devices, and tell nothing that one said.
+    Control records stay: they name devices, and tell nothing that one said. Points of a reprocessing do not.
     """
 
     def __init__(self, plan: ProfilePlan, before_ns: int, *, rules: Rules, through: int) -> None:
@@ -52,7 +52,10 @@ class Aged:
 
         Raises `ProtocolError` where it is no sequence of frames.
         """
-        if not isinstance(record, Frames) or not self._is_old(position, record):
+        if not isinstance(record, Frames):
+            left = records.without_points(record, self.which) if position <= self._through else None
+            return None if left is None else (left, 0)
+        if not self._is_old(position, record):
             return None
         found = records.without_uplinks(record, self._has)
         return None if found is None else (found[0], len(found[1]))

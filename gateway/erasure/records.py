@@ -15,9 +15,12 @@ import orjson
 from gateway.ingest import packets
 from gateway.ingest.wire import ProtocolError
 from gateway.model import ERASED_TOPIC, Control, ControlKind, Frames
+from gateway.sinks import erasing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from gateway.sinks.erasing import Which
 
 
 class Uplink(NamedTuple):
@@ -69,6 +72,14 @@ def without_device(record: Control, key: tuple[str, str]) -> Control | None:
         for name, groups in body.items()
     }
     return None if changed == body else replace(record, body=orjson.dumps(changed))
+
+
+def without_points(record: Control, which: Which) -> Control | None:
+    """Return a control record without some points of a reprocessing; None where it has none of them."""
+    if record.kind is not ControlKind.REWRITE:
+        return None
+    body, gone = erasing.without_points(record.body, which)
+    return replace(record, body=body) if gone else None
 
 
 def _without(groups: list[dict[str, Any]], key: tuple[str, str]) -> list[dict[str, Any]]:

@@ -95,7 +95,9 @@ class Belonging:
         Raises `ProtocolError` where it is no sequence of frames.
         """
         if not isinstance(record, Frames):
-            left = records.without_device(record, self.target.key)
+            left = records.without_device(record, self.target.key) or records.without_points(
+                record, self.which
+            )
             return None if left is None else (left, 0)
         if self._level not in record.frames:  # its identifier is a level of its topics
             return None

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import numpy as np
 import orjson
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.erasure import records
 from gateway.ingest import packets
-from gateway.model import ERASED_TOPIC, Control, ControlKind, Frames
+from gateway.model import ERASED_TOPIC, Column, Control, ControlKind, FieldType, Frames, Points
+from gateway.sinks import columns, rewrites
+from gateway.sinks.erasing import Which
 from tests.ingest.peer import LEVELS, Message, messages, pubrel
 
 GROUP = {"site": "lyon", "ids": ["a", "b"], "profile": "bin-level", "place": {}, "parameters": {}}
@@ -83,3 +87,25 @@ def test_control_records_forget_the_device_and_no_other() -> None:
     }
     assert records.without_device(left, ("lyon", "a")) is None
     assert records.without_device(Control(ControlKind.SETTINGS, 1, b"{}"), ("lyon", "a")) is None
+
+
+@pytest.mark.parametrize(("device", "left"), [("a", ["b"]), ("x", None)])
+def test_points_of_a_reprocessing_go_with_their_device(device: str, left: list[str] | None) -> None:
+    """What stays can be read as before, and is for the same sinks."""
+    tags = [(("device", name), ("site", "lyon")) for name in ("a", "b")]
+    level = Column(FieldType.INTEGER, np.array([7, 8, 9]))
+    points = Points("waste", tags, np.array([0, 1, 0], dtype=np.int32), np.arange(3), {"level": level})
+    body = rewrites.encode(columns.to_table(points), rewrites.To.OVERWRITING)
+    record = Control(ControlKind.REWRITE, 5, body)
+    found = records.without_points(record, Which({"site": "lyon", "device": device}))
+    if left is None:
+        assert found is None
+        return
+    assert found is not None
+    again = rewrites.decode(found.body)
+    assert (again.to, found.at_ns) == (rewrites.To.OVERWRITING, 5)
+    assert [dict(again.points.tags[one])["device"] for one in again.points.series] == left
+    assert again.points.time.tolist() == [1]
+    none = records.without_points(found, Which({"site": "lyon", "device": "b"}))
+    assert none is not None
+    assert len(rewrites.decode(none.body).points.time) == 0
