@@ -156,11 +156,13 @@ class River:
     async def note(self, record: Control) -> None:
         """Let a control record take effect at its place; returns once it is durable, treated or not.
 
-        Waits for no outlet: what it says is so, whether uplinks are taken or not.
+        Waits for no outlet: what it says is so, whether uplinks are taken or not. While the clock is
+        suspect it waits in the journal, behind the uplinks that it came after.
         """
         async with self._order:
             position = await self._journal.append(record)
-            await self.queue.put(Entry(position, record))
+            if self.watched.span is None:
+                await self.queue.put(Entry(position, record))
 
     async def receive(self, source: Source) -> None:
         """Journal and acknowledge what the source reads, until it ends.

@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import structlog
 
+from gateway.durable import sync_folder
 from gateway.errors import QueryError, SinkUnavailable
 from gateway.sinks import columns, embedded_removal, embedded_sql, embedded_upkeep, line_protocol
 from gateway.sinks.embedded_sql import TIME, Table, quoted, stored
@@ -92,15 +93,24 @@ class Store:
                 content = columns.read(body)
                 if embedded_removal.is_removal(content):
                     self._append_all(connection, kept)
-                    self._remove(connection, content)
+                    embedded_removal.remove(connection, self._tables, content)
                     continue
                 table = self._widened(connection, content)
                 good, lines = _without_conflicts(table, content)
                 kept.setdefault(table.measurement, []).append(good)
                 refused += lines
             self._append_all(connection, kept)
+        self._sync_names()
         self._maintain_at_times()
         return refused
+
+    def _sync_names(self) -> None:
+        """Bring the names to the disk: DuckDB syncs what it writes, but not that its log was made anew."""
+        try:
+            sync_folder(self._settings.path.parent)
+        except OSError as error:
+            self.close()  # what is opened anew is brought into the file first
+            raise SinkUnavailable(f"{self._settings.name}: its folder cannot be synced: {error}") from error
 
     def query(
         self,
@@ -319,11 +329,6 @@ class Store:
         if new or tags or fields:
             embedded_sql.run(connection, embedded_sql.view(table))
         return table
-
-    def _remove(self, connection: duckdb.DuckDBPyConnection, content: pa.Table) -> None:
-        table = self._tables.get(columns.measurement(content))
-        if table is not None:
-            embedded_removal.remove(connection, table, content)
 
     def _append_all(self, connection: duckdb.DuckDBPyConnection, kept: dict[str, list[pa.Table]]) -> None:
         """Append what was gathered, and forget it."""
