@@ -11,6 +11,8 @@ from gateway.sinks import columns, embedded_sql
 from gateway.sinks.removal import REMOVED
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from duckdb import DuckDBPyConnection
 
     from gateway.sinks.embedded_sql import Table
@@ -21,11 +23,14 @@ def is_removal(content: pa.Table) -> bool:
     return any(name == REMOVED for name, _ in columns.roles(content, columns.FIELD))
 
 
-def remove(connection: DuckDBPyConnection, table: Table, content: pa.Table) -> None:
-    """Remove the points of these series and times, in the caller's transaction.
+def remove(connection: DuckDBPyConnection, tables: Mapping[str, Table], content: pa.Table) -> None:
+    """Remove the points of these series and times, in the caller's transaction; `tables` by measurement.
 
     Points of the same time with other tags besides stay.
     """
+    table = tables.get(columns.measurement(content))
+    if table is None:
+        return
     tags = dict(columns.roles(content, columns.TAG))
     # What the table has no tag for, it has no such point of.
     kept = content

@@ -94,7 +94,7 @@ class Store:
                 content = columns.read(body)
                 if embedded_removal.is_removal(content):
                     self._append_all(connection, kept)
-                    self._remove(connection, content)
+                    embedded_removal.remove(connection, self._tables, content)
                     continue
                 table = self._widened(connection, content)
                 good, lines = _without_conflicts(table, content)
@@ -336,11 +336,6 @@ class Store:
         if new or tags or fields:
             embedded_sql.run(connection, embedded_sql.view(table))
         return table
-
-    def _remove(self, connection: duckdb.DuckDBPyConnection, content: pa.Table) -> None:
-        table = self._tables.get(columns.measurement(content))
-        if table is not None:
-            embedded_removal.remove(connection, table, content)
 
     def _append_all(self, connection: duckdb.DuckDBPyConnection, kept: dict[str, list[pa.Table]]) -> None:
         """Append what was gathered, and forget it."""
