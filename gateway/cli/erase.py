@@ -101,7 +101,7 @@ def erase(
             at=rfc3339(SystemClock().now_ns()),
             by=_user(),
         )
-    _tell(erasure.report, name, reference)
+    _tell(erasure.report, name, reference, searched=search is not None)
     sys.exit(Exit.PROBLEMS if erasure.report.problems else Exit.OK)
 
 
@@ -187,7 +187,7 @@ def _user() -> str:
         return str(os.getuid())
 
 
-def _tell(report: Report, name: str, reference: str) -> None:
+def _tell(report: Report, name: str, reference: str, *, searched: bool) -> None:
     screen = console()
     rows: list[tuple[str, object]] = [
         ("uplinks in the journal", report.uplinks),
@@ -201,10 +201,8 @@ def _tell(report: Report, name: str, reference: str) -> None:
     ]
     screen.print(f"{name}, reference {reference}", markup=False, soft_wrap=True)
     screen.print(table("Erased", "", rows=rows))
-    if not report.problems:
-        screen.print(
-            f"{report.files} files were gone through: nothing of it is left in them.", soft_wrap=True
-        )
+    if searched and not report.problems:
+        screen.print(f"{report.files} files were searched: nothing of it is left in them.", soft_wrap=True)
     for problem in report.problems:
         screen.print(f"✗ {problem}", markup=False, soft_wrap=True)
     for note in report.notes:

@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from gateway.clock import SystemClock
-from gateway.errors import SinkUnavailable
+from gateway.errors import ConfigurationError, SinkUnavailable
 from gateway.plumbing import build_sinks
 from gateway.sinks.influx import InfluxSink
 
@@ -18,9 +18,12 @@ if TYPE_CHECKING:
 def erase(settings: Settings, which: Which, done: dict[str, str], problems: list[str]) -> None:
     """Delete from every database of the settings; add what became of it, and what could not be done.
 
-    Raises ConfigurationError where a sink's secret cannot be read.
+    A sink's secret that cannot be read is such a thing: the files are done by then.
     """
-    asyncio.run(_erase(settings, which, done, problems))
+    try:
+        asyncio.run(_erase(settings, which, done, problems))
+    except ConfigurationError as error:
+        problems += [f"no database was asked: {problem}" for problem in error.problems]
 
 
 async def _erase(settings: Settings, which: Which, done: dict[str, str], problems: list[str]) -> None:

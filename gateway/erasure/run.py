@@ -182,7 +182,7 @@ class Erasure:
                 self._look(self._search)
 
     def databases(self) -> None:
-        """Delete from every database of the settings. Raises ConfigurationError: a secret cannot be read."""
+        """Delete from every database of the settings."""
         databases.erase(self._settings, self._scope.which, self.report.sinks, self.report.problems)
 
     def _segments(self) -> list[Path]:

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
     from gateway.erasure.target import Belonging
 
+    Find = Callable[[mmap.mmap, int, int], int]
+
 _AT_ONCE = 16 << 20
 _OVERLAP = 2048
 """Longer than any topic that a gateway remembers."""
@@ -63,26 +65,31 @@ class Search:
             return f"{path} still holds something that the device said"
         return ""
 
-    def _names(self) -> re.Pattern[bytes]:
+    def _names(self) -> Find:
+        """Return what finds a name between two places; -1 where there is none."""
         device = self._belonging.target.device
         if self.is_plain:
-            return re.compile(re.escape(device.encode()))
+            name = device.encode()
+            return lambda content, start, end: content.find(name, start, end)
         tag = re.escape(b",device=" + re.sub(r"([,= ])", r"\\\1", device).encode()) + rb"(?=[, ])"
         quoted = [tag, re.escape(b'"' + device.encode() + b'"')] if self._alone else []
         # A topic that begins another one, of another device, is told apart by what stands behind it.
         topics = sorted(self._belonging.topics, key=len, reverse=True)[:_MOST_TOPICS]
-        wanted = [*quoted, *map(re.escape, topics)]
-        return re.compile(b"|".join(wanted) or b"(?!)")
+        wanted = re.compile(b"|".join([*quoted, *map(re.escape, topics)]) or b"(?!)")
+
+        def found(content: mmap.mmap, start: int, end: int) -> int:
+            hit = wanted.search(content, start, end)
+            return -1 if hit is None else hit.start()
+
+        return found
 
 
-def _found(
-    content: mmap.mmap, size: int, wanted: re.Pattern[bytes], read: Callable[[int], None]
-) -> int | None:
+def _found(content: mmap.mmap, size: int, find: Find, read: Callable[[int], None]) -> int | None:
     """Return where something wanted stands; None where nothing does."""
     for start in range(0, size, _AT_ONCE):
-        hit = wanted.search(content, start, min(size, start + _AT_ONCE + _OVERLAP))
-        if hit is not None:
-            return hit.start()
+        at = find(content, start, min(size, start + _AT_ONCE + _OVERLAP))
+        if at >= 0:
+            return at
         read(min(_AT_ONCE, size - start))
     return None
 

@@ -155,7 +155,14 @@ class InfluxSink:
             return False
         await self._called(deletion)
         question = erasing.question(api, bucket, which)
-        if question is not None and erasing.is_left(await self._called(question)):
+        try:
+            left = question is not None and erasing.is_left(await self._called(question))
+        except ValueError as error:
+            raise SinkUnavailable(
+                f"{self.name}: what answers at {self._settings.url} is no database of that kind",
+                hint="is this the address of the database?",
+            ) from error
+        if left:
             raise SinkUnavailable(
                 f"{self.name}: {self._settings.url} still has series that were deleted",
                 hint="does another gateway write them? else try again",

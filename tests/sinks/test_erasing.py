@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+from gateway.errors import SinkUnavailable
 from gateway.model import Column, FieldType, Points
 from gateway.sinks import columns, line_protocol, outbox_erasing
 from gateway.sinks.erasing import Which, deletion, is_left, question, without_points
+from gateway.sinks.influx import Api, InfluxSettings, InfluxSink
 from gateway.sinks.outbox import Entry, Outbox
+from tests.databases import Answer, faulty, influxdb
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -141,3 +144,44 @@ async def test_an_outbox_keeps_its_books(tmp_path: Path) -> None:
     assert [entry.count for _, entry in taken] == [8, 2, 2]
     assert [entry.body for _, entry in taken][1:] == [other, b""]
     await again.close()
+
+
+@pytest.mark.influxdb
+async def test_a_real_influxdb_deletes_both_ways(tmp_path: Path) -> None:
+    """A device with its series, and what is older than a time of one profile; all else stays."""
+    with influxdb(tmp_path) as server:
+        server.write(line_protocol.encode(SAMPLE))
+        sink = InfluxSink(InfluxSettings(name="influx", api=Api.INFLUXDB1, url=server.url))
+        try:
+            assert await sink.erase(OLD)
+            rows = server.query("SELECT * FROM waste")
+            assert sorted((row["device"], row["profile"], row["time"]) for row in rows) == [
+                ("bin-1", "bin-level", 200),
+                ("bin-1", "bin-level", 200),
+                ("bin-1", "other", 100),
+                ("bin-1", "other", 200),
+                ("bin-10", "bin-level", 200),
+            ]
+            assert await sink.erase(DEVICE)
+            assert await sink.erase(Which({"site": "", "device": "bin-1"}))
+            rows = server.query("SELECT * FROM waste")
+            assert sorted((row["site"], row["device"]) for row in rows) == [
+                ("lyon", "bin-10"),
+                ("nice", "bin-1"),
+            ]
+        finally:
+            await sink.close()
+
+
+async def test_what_refuses_to_delete_is_said() -> None:
+    """With its own words: InfluxDB 1 says 200 and refuses; what is no database answers anything."""
+    refusal = b'{"results":[{"error":"requires admin privilege"}]}'
+    with faulty(Answer(200, body=refusal), Answer(200, body=b"{}"), Answer(200, body=b"hello")) as server:
+        sink = InfluxSink(InfluxSettings(name="influx", api=Api.INFLUXDB1, url=server.url))
+        try:
+            with pytest.raises(SinkUnavailable, match="requires admin privilege"):
+                await sink.erase(DEVICE)
+            with pytest.raises(SinkUnavailable, match="no database of that kind"):
+                await sink.erase(DEVICE)
+        finally:
+            await sink.close()
