@@ -83,6 +83,9 @@ class RawBatch:
     `frames` holds the PUBLISH frames as received, end to end; the columns are slices of them, one
     entry an uplink. `headers` is uint8[n] (a frame's first byte: DUP 0x08, QoS 0x06, RETAIN 0x01);
     `packet_ids` is uint16[n], 0 at QoS 0. `position` is 0 until the journal has taken the batch.
+
+    Uplinks that come back from quarantine have `places`, int64[n], ascending: their numbers in the record
+    where they first stood (`origin`, its position), whose receive time they have. Others are 0 to n − 1.
     """
 
     source: str
@@ -96,9 +99,15 @@ class RawBatch:
     headers: NDArray[np.uint8]
     packet_ids: NDArray[np.uint16]
     position: int = 0
+    origin: int = 0
+    places: Int64 | None = None
 
     def __len__(self) -> int:
         return len(self.topics)
+
+    def place(self, index: int) -> int:
+        """Return the number of an uplink in the record where it first stood."""
+        return index if self.places is None else int(self.places[index])
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +125,22 @@ class Frames:
     protocol: int
     received_ns: int
     count: int
+    frames: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Readmitted:
+    """A journal record of uplinks that were let in again from quarantine, all of one earlier record.
+
+    `origin` is that record's position, `received_ns` its receive time, `places` the uplinks' numbers in it,
+    ascending: where a device told no time, they are the identity of what it said. `frames` holds the uplinks
+    as PUBLISH frames of MQTT 5 at QoS 0 (RETAIN as it was), end to end. `at_ns` is when they were let in.
+    """
+
+    at_ns: int
+    origin: int
+    received_ns: int
+    places: tuple[int, ...]
     frames: bytes
 
 
@@ -142,6 +167,10 @@ class Control:
     body: bytes
 
 
+Record = Frames | Control | Readmitted
+"""What a journal holds."""
+
+
 @dataclass(frozen=True, slots=True)
 class Rejection:
     """An uplink (or some of its readings) that was refused.
@@ -160,7 +189,8 @@ class Rejection:
 class Refused:
     """A refused uplink, whole, on its way to quarantine; (position, index) is its place in the journal.
 
-    `site`, `device` and `profile` are empty where its topic told none.
+    `index` is its number in the record where it first stood, whichever record `position` is. `site`, `device`
+    and `profile` are empty where its topic told none. `retained`: the broker had kept it.
     """
 
     position: int
@@ -173,6 +203,26 @@ class Refused:
     site: str = ""
     device: str = ""
     profile: str = ""
+    retained: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """Which rows of the quarantine are meant: those that match all that is given.
+
+    `since_ns` and `until_ns`: received at the one or later, and before the other, ns UTC. `after` and
+    `through` are rows' numbers, the first exclusive: they hold a long piece of work to what was there when
+    it began.
+    """
+
+    reason: str | None = None
+    site: str | None = None
+    device: str | None = None
+    profile: str | None = None
+    since_ns: int | None = None
+    until_ns: int | None = None
+    after: int = 0
+    through: int | None = None
 
 
 class SeriesTable:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from gateway.model import Control, Frames
+    from gateway.model import Record
 
 FORMAT = durable.Format(
     application_id=0x45434A4C,  # "ECJL"
@@ -73,7 +73,7 @@ class Segments:
     active: sqlite3.Connection | None = None
     """Where to append: the last file's connection; None until the next append makes a new file."""
 
-    def append(self, batch: Sequence[Frames | Control]) -> int:
+    def append(self, batch: Sequence[Record]) -> int:
         """Write records in one synced transaction; return the position of the first.
 
         Raises sqlite3.Error, OSError: the caller must then append no more.
