@@ -138,6 +138,7 @@ class Gateway:
             receiving = tasks.create_task(self._receive(river, source), name="receive")
             aside = [
                 tasks.create_task(wishes.watch(changed), name="wishes"),
+                tasks.create_task(parts.readmission.run(), name="readmission"),
                 tasks.create_task(self._note(parts, source), name="notes"),
             ]
             waiting = tasks.create_task(stopping.wait(), name="stopping")
@@ -211,6 +212,7 @@ class Gateway:
             values=StatusValues(store, self._clock) if store else None,
             store=store,
             writers=parts.writers,
+            quarantine=parts.readmission,
             stopping=stopping,
         )
 

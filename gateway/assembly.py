@@ -17,7 +17,7 @@ from gateway.health.meters import LatencyMeters
 from gateway.ingest.packets import batch_of
 from gateway.journal.checkpoint import Checkpoint
 from gateway.journal.journal import Journal
-from gateway.journal.lock import FolderLock
+from gateway.journal.lock import GATEWAY, FolderLock
 from gateway.outlets import QuarantineOutlet
 from gateway.pipeline import Pace, River
 from gateway.plumbing import build_sinks, build_writers, open_logs, writes_once
@@ -25,6 +25,7 @@ from gateway.profiles.load import load
 from gateway.quality.assess import assess
 from gateway.quality.neighbours import Neighbours
 from gateway.quarantine.store import QuarantineStore
+from gateway.readmission import Readmission
 from gateway.registry.observer import RegistryObserver
 from gateway.registry.unknown import UnknownDevices
 from gateway.survey import Survey
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
     from gateway.saving import Saved
     from gateway.sinks.writer import Writer
 
-LOCK_NAME = "gateway.lock"
 log = structlog.get_logger("ecluse")
 
 
@@ -56,6 +56,7 @@ class Parts:
     strangers: UnknownDevices
     river: River
     survey: Survey
+    readmission: Readmission
     keep: Callable[[Refused], Awaitable[None]]
     """Puts the beginning of a packet that no journal could take into quarantine."""
 
@@ -75,7 +76,7 @@ def lock(settings: Settings, closing: Closing) -> None:
     """Make the state folder, and hold it alone. Raises JournalError where another gateway holds it."""
     with durable.translated(JournalError, f"the state folder {settings.state_dir} cannot be used"):
         settings.state_dir.mkdir(parents=True, exist_ok=True)
-        closing.callback(FolderLock(settings.state_dir, LOCK_NAME).release)
+        closing.callback(FolderLock(settings.state_dir, GATEWAY).release)
 
 
 async def open_parts(
@@ -106,7 +107,7 @@ async def open_parts(
         accepted=saved.accepted,
     )
     logs = await open_logs(settings, closing)
-    quarantine = await _quarantine(settings, closing)
+    quarantine = await _quarantine(settings, journal, closing)
     refused = QuarantineOutlet(quarantine, clock)
     writers = build_writers(
         settings, sinks=sinks, logs=logs, clock=clock, meters=meters, quarantine=refused.points
@@ -136,8 +137,9 @@ async def open_parts(
         fleet=fleet,
         meters=meters,
     )
+    readmission = Readmission(store=quarantine, river=river, treatment=treatment, clock=clock)
     keep = _keeper(treatment, refused)
-    return Parts(state, journal, treatment, sinks, writers, strangers, river, survey, keep)
+    return Parts(state, journal, treatment, sinks, writers, strangers, river, survey, readmission, keep)
 
 
 def _keeper(treatment: Treatment, quarantine: QuarantineOutlet) -> Callable[[Refused], Awaitable[None]]:
@@ -177,11 +179,12 @@ async def _journal(settings: Settings, saved: Saved, closing: Closing) -> Journa
     return journal
 
 
-async def _quarantine(settings: Settings, closing: Closing) -> QuarantineStore:
+async def _quarantine(settings: Settings, journal: Journal, closing: Closing) -> QuarantineStore:
     quarantine = await QuarantineStore.open(
         settings.state_dir / "quarantine.db",
         per_device=settings.quarantine.per_device,
         total=settings.quarantine.total,
+        journal_end=journal.end,
     )
     closing.later(quarantine.close)
     return quarantine

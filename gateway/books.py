@@ -1,6 +1,7 @@
 """The three books: what came in is what was dealt with, and nothing is counted twice.
 
 Uplinks:   journalled = decoded + quarantined + duplicate + ignored + rate limited + set aside + pending
+           (what is let in again from quarantine is journalled once more, and is in each of these once more)
 Readings:  decoded    = aggregated + raw only + rejected + duplicate + conflicting
 Per sink:  made       = stored + waiting + refused + dropped + superseded   (kept by its outbox)
 
@@ -12,7 +13,12 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from gateway.model import Rejection
 
 
 @dataclass(slots=True)
@@ -77,6 +83,8 @@ class Books:
     """Corrections that sinks which cannot overwrite did not get, each counted once."""
     not_kept: int = 0
     """Quarantined uplinks of strangers that gave way at once: one record held too many."""
+    from_quarantine: int = 0
+    """Uplinks that were let in again: a part of journalled, where each of them has been before."""
 
     def treated(self) -> Books:
         """Return the books of what was treated: a replay journals and counts the rest again.
@@ -97,6 +105,7 @@ class Books:
             "corrections": self.corrections,
             "not_delivered": self.not_delivered,
             "not_kept": self.not_kept,
+            "from_quarantine": self.from_quarantine,
         }
 
     @classmethod
@@ -111,4 +120,41 @@ class Books:
             corrections=values["corrections"],
             not_delivered=values["not_delivered"],
             not_kept=values.get("not_kept", 0),
+            from_quarantine=values.get("from_quarantine", 0),
         )
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What became of uplinks that were let in again from quarantine, or would become of them."""
+
+    uplinks: int = 0
+    again: int = 0
+    """Of those: refused again, whole or some of their readings."""
+    refused: Counter[str] = field(default_factory=Counter)
+    """Those by reason; one uplink can have several."""
+    aggregated: int = 0
+    """Readings that came into windows: those are written, or corrected."""
+    known: int = 0
+    """Readings that were stored before: the rest of an uplink that was refused in part."""
+    late: int = 0
+    """Readings behind their window's lateness: written raw, corrected no window …"""
+    late_first_ns: int = 0
+    late_last_ns: int = 0
+    """… with event times from the first to the last, ns UTC; 0 where there is none."""
+
+    def take_uplinks(self, uplinks: int, rejections: Sequence[Rejection]) -> None:
+        """Count uplinks, and all that was refused of them."""
+        self.uplinks += uplinks
+        self.again += len({one.index for one in rejections})
+        self.refused.update(reason.value for _, reason in {(one.index, one.reason) for one in rejections})
+
+    def take_late(self, readings: int, times_ns: Iterable[int]) -> None:
+        """Count late readings, whose rows have these event times."""
+        self.late += readings
+        times = [time for time in (*times_ns, self.late_first_ns, self.late_last_ns) if time]
+        self.late_first_ns, self.late_last_ns = min(times, default=0), max(times, default=0)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values, for JSON."""
+        return asdict(self) | {"refused": dict(self.refused)}

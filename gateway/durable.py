@@ -15,11 +15,11 @@ import contextlib
 import os
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     from gateway.errors import EcluseError
@@ -46,6 +46,8 @@ class Format:
     schema: str
     shrinks: bool = False
     """Whether free pages can be given back to the disk, at the price of a little book-keeping."""
+    upgrades: Mapping[int, str] = field(default_factory=dict)
+    """Older version → the statement that makes the next one of it."""
 
 
 def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
@@ -91,7 +93,7 @@ def create(path: Path, file_format: Format) -> None:
 
 
 def open_or_create(path: Path, file_format: Format, error: type[EcluseError]) -> sqlite3.Connection:
-    """Open a file of that format, made where it does not exist.
+    """Open a file of that format, made where it does not exist, brought up to date where it is older.
 
     Raises `error` where it is another kind of file or of another version; sqlite3.Error, OSError.
     """
@@ -100,6 +102,7 @@ def open_or_create(path: Path, file_format: Format, error: type[EcluseError]) ->
         create(path, file_format)
     connection = connect(path)
     try:
+        _upgrade(connection, file_format)
         require_format(connection, path, file_format, error)
     except BaseException:
         connection.close()
@@ -118,10 +121,21 @@ def identity(connection: sqlite3.Connection) -> tuple[int, int]:
 def require_version(path: Path, version: int, file_format: Format, error: type[EcluseError]) -> None:
     """Raise `error` where another version of Écluse wrote the file: it is no damage, and is left alone."""
     if version != file_format.version:
-        raise error(
-            f"{path}: has format version {version}; this Écluse knows {file_format.version}",
-            hint="run the version of Écluse that wrote it, or move the file away",
-        )
+        hint = "run the version of Écluse that wrote it, or move the file away"
+        if version in file_format.upgrades:
+            hint = "start the gateway of this version: it brings the file up to date"
+        what = f"{path}: has format version {version}; this Écluse knows {file_format.version}"
+        raise error(what, hint=hint)
+
+
+def _upgrade(connection: sqlite3.Connection, file_format: Format) -> None:
+    """Bring a file of that kind up to date, version by version. Raises sqlite3.Error."""
+    application_id, version = identity(connection)
+    while application_id == file_format.application_id and version in file_format.upgrades:
+        with transaction(connection):
+            connection.execute(file_format.upgrades[version])
+            connection.execute(f"PRAGMA user_version={version + 1}")
+        version += 1
 
 
 def require_format(

@@ -7,6 +7,7 @@
     ├── JournalError            the journal cannot be written, read or locked: fatal
     ├── StateError              the checkpoint cannot be written or read: fatal
     ├── QueryError              a question that the embedded store cannot answer
+    ├── NotReady                the gateway cannot do that now
     ├── SinkUnavailable         try again later (after `retry_after_s` where the server said so)
     └── PointsRejected          these points, for this reason: to quarantine; the others are stored
 
@@ -71,6 +72,10 @@ class StateError(EcluseError):
 
 class QueryError(EcluseError):
     """A question that the embedded store cannot answer."""
+
+
+class NotReady(EcluseError):  # noqa: N818 - says a state of the gateway
+    """The gateway cannot do now what it was asked to."""
 
 
 class SinkUnavailable(EcluseError):  # noqa: N818 - says a state of the sink, not a fault of ours

@@ -142,9 +142,8 @@ class QuarantineOutlet:
         self._clock = clock
 
     async def take(self, product: Product) -> None:
-        """Keep the refused uplinks; a replay puts the same rows, which changes nothing."""
-        if product.refused:
-            await self._store.put(product.refused)
+        """Keep the refused uplinks, let go of those that came in again; a replay of it changes nothing."""
+        await self._store.put(product.refused, gone=product.readmitted)
 
     async def points(self, sink: str, lines: Sequence[tuple[bytes, str]]) -> None:
         """Keep points that a sink refused, each with the sink's reason."""

@@ -3,8 +3,8 @@
 Delivery guarantees: an uplink is acknowledged only once the journal has it; everything behind the
 journal is a function of it, so a crash at any `await` below is repaired by `recover`. What is cut off
 between append and acknowledge is sent again by the broker and found to be a duplicate, where it has a
-device time or a sequence. A task that is cancelled inside `receive`, `change` or `work` is such a
-crash: nothing more may flow in this process, since the journal may hold what was not treated.
+device time or a sequence. A task that is cancelled inside `receive`, `change`, `readmit` or `work` is such
+a crash: nothing more may flow in this process, since the journal may hold what was not treated.
 """
 
 from __future__ import annotations
@@ -16,12 +16,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from gateway import saving
 from gateway.batch_queue import BatchQueue, Entry
+from gateway.errors import NotReady
 from gateway.model import Control, Frames, RawBatch
 from gateway.waiting import first_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from gateway.model import Readmitted
     from gateway.ports import Clock, Journal, Meters, Source, StateStore
     from gateway.saving import Saved
     from gateway.treatment import Product, Treatment
@@ -90,7 +92,7 @@ class River:
         clock: Clock,
         meters: Meters,
         pace: Pace,
-        scan: Callable[[Frames, int], RawBatch],
+        scan: Callable[[Frames | Readmitted, int], RawBatch],
         keep_after: Callable[[], int],
         caught_up: Callable[[], bool],
     ) -> None:
@@ -162,6 +164,26 @@ class River:
                 await self.queue.put(Entry(position, record, last))
         await treated.wait()
 
+    async def readmit(self, records: Sequence[Readmitted]) -> None:
+        """Let uplinks in again from quarantine; returns once they were treated, and what came of it delivered.
+
+        Raises NotReady, with nothing done, where an outlet is full.
+        """
+        if not records:
+            return
+        if full := [outlet.name for outlet in self._outlets if outlet.full]:
+            what = f"nothing is taken in for now: {', '.join(full)} is full"
+            raise NotReady(what, hint="a sink does not take what waits for it: ecluse status")
+        batches = [self._scan(record, 0) for record in records]  # first: what is journalled must be readable
+        treated = asyncio.Event()
+        async with self._order:
+            positions = await self._journal.append_many(records)
+            self._count(sum(map(len, batches)))
+            for position, batch in zip(positions, batches, strict=True):
+                last = treated if position == positions[-1] else None
+                await self.queue.put(Entry(position, replace(batch, position=position), last))
+        await treated.wait()
+
     async def receive(self, source: Source) -> None:
         """Journal and acknowledge what the source reads, until it ends.
 
@@ -209,7 +231,11 @@ class River:
         self._treatment.books.uplinks.set_aside += aside
         self._treatment.books.uplinks.journalled += aside
         self._count(sum(entry.uplinks for entry in entries))
-        received = [e.content.received_ns for e in entries if isinstance(e.content, RawBatch)]
+        received = [
+            entry.content.received_ns
+            for entry in entries
+            if isinstance(entry.content, RawBatch) and entry.content.places is None
+        ]
         await self._pass(entries, now_ns=min([self._clock.now_ns(), *received[-1:]]), caught_up=False)
         self.position = through
         await self._checkpoint_in_time()
@@ -230,8 +256,6 @@ class River:
             self._treatment.uplinks(batches)
             self._treatment.control(entry.content)
             batches = []
-            if entry.treated is not None:
-                entry.treated.set()
         self._treatment.uplinks(batches)
         self.connection = max([self.connection, *(_connection(entry) for entry in entries)])
         self.position = entries[-1].position if entries else self.position
@@ -240,6 +264,9 @@ class River:
                 await self._deliver()
             self._flushed_ns = self._clock.monotonic_ns()
         await self._deliver()
+        for entry in entries:
+            if entry.treated is not None:
+                entry.treated.set()
 
     async def _deliver(self) -> None:
         """Give every outlet what the treatment gave."""

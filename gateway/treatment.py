@@ -9,11 +9,12 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import Counter
 from dataclasses import dataclass, field, replace
-from itertools import accumulate
+from itertools import accumulate, groupby
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gateway.books import Outcome
 from gateway.decode.decoder import decode_together
 from gateway.decode.parameters import Parameters
 from gateway.decode.routes import Routes, table_key
@@ -54,6 +55,7 @@ A record is one read: only a flood brings more. Each invented name would else be
 push out what real devices sent. By record, so that a replay keeps the same ones.
 """
 _OF_STRANGERS = frozenset({Reason.UNKNOWN_DEVICE, Reason.UNKNOWN_TOPIC})
+_RETAIN = 0x01
 
 
 @dataclass(slots=True)
@@ -65,11 +67,13 @@ class Product:
     settled: list[Points] = field(default_factory=list)
     """Windows for sinks that cannot overwrite: each once."""
     refused: list[Refused] = field(default_factory=list)
+    readmitted: list[tuple[int, int, int]] = field(default_factory=list)
+    """Uplinks that were let in again: the position where they first stood, their number there, its time."""
     oldest_ns: int = 0
     """Receive time of the oldest uplink behind these points; 0 where there is none."""
 
     def __bool__(self) -> bool:
-        return bool(self.raw or self.windows or self.settled or self.refused)
+        return bool(self.raw or self.windows or self.settled or self.refused or self.readmitted)
 
 
 class Treatment:
@@ -95,6 +99,7 @@ class Treatment:
         self.rules_changed = False
         self._observer = observer
         self._product = Product()
+        self._outcome = Outcome()
         self._heard_ns = 0
         """Receive time of the last uplink treated."""
         self._groups: dict[tuple[str, str], _Group] = {}
@@ -123,22 +128,50 @@ class Treatment:
 
     def uplinks(self, batches: Sequence[RawBatch]) -> None:
         """Treat batches that stand one after the other in the journal."""
-        if not batches:
-            return
-        self._take_devices()
+        for again, those in groupby(batches, key=lambda batch: batch.places is not None):
+            self._take_devices()
+            if again:
+                self._readmitted(list(those))
+            else:
+                self._received(list(those))
+
+    def _received(self, batches: Sequence[RawBatch]) -> None:
+        """Treat what the broker brought."""
         decoded = decode_together(batches, self.routes, self.identities, self.rates)
-        rejections = list(decoded.rejections)
-        for readings in decoded.readings:
-            rejections += self._readings(readings)
-        self._count(decoded, rejections, sum(map(len, batches)))
         located = _Located(batches)
-        self._refuse([*rejections, *decoded.samples], located)
+        self._decoded(decoded, located)
         if len(decoded.limited):
             self.books.reasons[Reason.RATE_LIMITED.value] += len(decoded.limited) - len(decoded.samples)
         self._heard_ns = batches[-1].received_ns
         self._observe(decoded, located)
         if not self._product.oldest_ns:
             self._product.oldest_ns = batches[0].received_ns
+
+    def _readmitted(self, batches: Sequence[RawBatch]) -> None:
+        """Treat what was let in again from quarantine.
+
+        It is no repetition of itself and no more of a flood than it was, and who said it was not heard now.
+        """
+        self._observer.heard(self.routes.take_heard(), self._heard_ns)
+        decoded, located = decode_together(batches, self.routes), _Located(batches)
+        self.routes.take_heard()
+        rejections = self._decoded(decoded, located, self._outcome)
+        for batch in batches:
+            places = range(len(batch))
+            self._product.readmitted += [(batch.origin, batch.place(at), batch.received_ns) for at in places]
+        self.books.from_quarantine += len(located)
+        self._outcome.take_uplinks(len(located), rejections)
+
+    def _decoded(
+        self, decoded: Decoded, located: _Located, outcome: Outcome | None = None
+    ) -> list[Rejection]:
+        """Take what decoding gave; returns all that was refused of it."""
+        rejections = list(decoded.rejections)
+        for readings in decoded.readings:
+            rejections += self._readings(readings, outcome)
+        self._count(decoded, rejections, len(located))
+        self._refuse([*rejections, *decoded.samples], located)
+        return rejections
 
     def close_windows(self, now_ns: int, *, settled: bool) -> Iterator[None]:
         """Write the windows whose time has come; `settled`: those too that are written only once.
@@ -171,6 +204,11 @@ class Treatment:
         """Return the site, the device and the profile of a topic; empty where it tells none."""
         return self.routes.whose(topic)
 
+    def take_outcome(self) -> Outcome:
+        """Return what became of the uplinks that were let in again since the last call."""
+        outcome, self._outcome = self._outcome, Outcome()
+        return outcome
+
     def _take_devices(self) -> None:
         """Let decoding and tags know of the devices that changed."""
         if self._changed:
@@ -184,8 +222,8 @@ class Treatment:
         product, self._product = self._product, Product()
         return product
 
-    def _readings(self, readings: Readings) -> list[Rejection]:
-        """Take one group's readings; returns those refused now."""
+    def _readings(self, readings: Readings, outcome: Outcome | None) -> list[Rejection]:
+        """Take one group's readings, and note in `outcome` what became of them; returns those refused now."""
         book = self.books.readings
         book.decoded += readings.count()
         kept, rejections = bound(readings)
@@ -199,6 +237,10 @@ class Treatment:
             book.conflicting += settled.conflicting
             self.books.late += settled.late_readings
             self._product.raw += raw_points(settled.raw, group.tags)
+            if outcome is not None:
+                outcome.aggregated += settled.aggregated
+                outcome.known += settled.duplicates
+                outcome.take_late(settled.late_readings, settled.raw.time[settled.late].tolist())
             # A conflicting duplicate has its own column in the book; the uplink goes to quarantine.
             rejections = rejections + [replace(conflict, readings=0) for conflict in settled.conflicts]
         return rejections
@@ -256,7 +298,7 @@ class Treatment:
         site, device, profile = self.whose(topic)
         return Refused(
             position=batch.position,
-            index=index,
+            index=batch.place(index),
             received_ns=batch.received_ns,
             topic=topic,
             payload=batch.payloads[index],
@@ -265,6 +307,7 @@ class Treatment:
             site=site,
             device=device,
             profile=profile,
+            retained=bool(batch.headers[index] & _RETAIN),
         )
 
 
@@ -313,6 +356,9 @@ class _Located:
     def __init__(self, batches: Sequence[RawBatch]) -> None:
         self._batches = batches
         self._ends = list(accumulate(map(len, batches)))
+
+    def __len__(self) -> int:
+        return self._ends[-1]
 
     def of(self, place: int) -> tuple[RawBatch, int]:
         """Return the batch, and the place in it."""

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from gateway import config
     from gateway.console.page import StatusPage
     from gateway.console.values import StatusValues
-    from gateway.ports import TimeSeries
+    from gateway.ports import Quarantine, TimeSeries
     from gateway.sinks.writer import Writer
     from gateway.survey import Survey
 
@@ -65,6 +65,7 @@ async def serve(
     values: StatusValues | None,
     store: TimeSeries | None,
     writers: Mapping[str, Writer],
+    quarantine: Quarantine,
     stopping: asyncio.Event,
 ) -> None:
     """Serve until `stopping`, or until cancelled; then finish what is being answered.
@@ -87,7 +88,9 @@ async def serve(
         writers[name].pause(seconds)
         return True
 
-    answers = Answers(snapshot=survey.snapshot, page=status, store=store, pause=pause)
+    answers = Answers(
+        snapshot=survey.snapshot, page=status, store=store, pause=pause, quarantine=quarantine
+    )
     server = _Server(
         uvicorn.Config(
             application(answers, token=token),

@@ -1,6 +1,7 @@
-"""The gateway's HTTP: status page, health, metrics, and the questions of `ecluse query`.
+"""The gateway's HTTP: status page, health, metrics, the questions of `ecluse query`, and the quarantine.
 
-Read-only but for one thing, pausing a sink, which loses nothing. Where there is a token, everything but
+Read-only but for two things: pausing a sink, which loses nothing, and what `ecluse quarantine` does with
+what was refused. Where there is a token, everything but
 `/healthz` and `/readyz` asks for it, as a Bearer token or as the password of any user. Where there is
 none, only requests addressed to this machine's own names are answered: a page of another site that a
 browser here is looking at cannot read the status by giving its own name our address.
@@ -22,6 +23,7 @@ from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, R
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
+from gateway.api.quarantine import QuarantineAnswers
 from gateway.api.questions import answer
 from gateway.clock import rfc3339
 from gateway.errors import QueryError, SinkUnavailable
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from gateway.health.snapshot import Snapshot
-    from gateway.ports import TimeSeries
+    from gateway.ports import Quarantine, TimeSeries
 
     Page = Callable[[str], Awaitable[str]]
     """Accept-Language header → HTML."""
@@ -114,7 +116,9 @@ class Answers:
         page: Page,
         store: TimeSeries | None,
         pause: Callable[[str, float], bool],
+        quarantine: Quarantine,
     ) -> None:
+        self.quarantine = QuarantineAnswers(quarantine)
         self._snapshot = snapshot
         self._page = page
         self._store = store
@@ -182,6 +186,8 @@ def application(answers: Answers, *, token: str | None) -> Starlette:
             Route("/api/status", answers.status),
             Route("/api/query", answers.query),
             Route("/api/sinks/{name}/pause", answers.pause, methods=["POST"]),
+            Route("/api/quarantine/replay", answers.quarantine.replay, methods=["POST"]),
+            Route("/api/quarantine/drop", answers.quarantine.drop, methods=["POST"]),
             Mount("/static", StaticFiles(directory=static)),
         ],
         middleware=[Middleware(Guard, token=token)],

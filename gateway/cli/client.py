@@ -43,8 +43,15 @@ class Client:
 
     def get(self, path: str, asked: Mapping[str, str] | None = None) -> bytes:
         """Return an answer's body. Raises Unreachable (nobody answers) or QueryError (refused, with why)."""
+        return self._ask("GET", path, asked)
+
+    def post(self, path: str, asked: Mapping[str, str]) -> Any:  # noqa: ANN401 - JSON is anything
+        """Let the gateway do something; return the JSON of what it says. Raises as `get`."""
+        return self._parsed(self._ask("POST", path, asked))
+
+    def _ask(self, method: str, path: str, asked: Mapping[str, str] | None) -> bytes:
         query = f"?{urllib.parse.urlencode(asked)}" if asked else ""
-        request = urllib.request.Request(f"{self.url}{path}{query}")  # noqa: S310 - http:// only, above
+        request = urllib.request.Request(f"{self.url}{path}{query}", method=method)  # noqa: S310 - http:// only, above
         if self._token:
             request.add_header("Authorization", f"Bearer {self._token}")
         try:
@@ -60,8 +67,11 @@ class Client:
 
     def json(self, path: str, asked: Mapping[str, str] | None = None) -> Any:  # noqa: ANN401 - JSON is anything
         """Return an answer's JSON."""
+        return self._parsed(self.get(path, asked))
+
+    def _parsed(self, body: bytes) -> Any:  # noqa: ANN401 - JSON is anything
         try:
-            return json.loads(self.get(path, asked))
+            return json.loads(body)
         except ValueError as error:
             hint = "is another program listening there? see port under [http]"
             raise Unreachable(f"what answers at {self.url} is no gateway", hint=hint) from error

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 NAME = "journal.lock"
+GATEWAY = "gateway.lock"
+"""The lock on a whole state folder."""
 
 
 class FolderLock:
