@@ -14,7 +14,7 @@ from gateway.clock import ManualClock
 from gateway.errors import JournalError, NotReady
 from gateway.model import Chosen, Device, Reason, Refused
 from gateway.profiles.compile import compile_text
-from gateway.quarantine.reader import BROKER
+from gateway.quarantine.reader import BROKER, QuarantineRow
 from gateway.readmission import MOST_ROWS, MOST_WAITING, Readmission, records_of
 from gateway.testing import MemoryBroker
 from tests.crossing import Crossing, crossed
@@ -392,7 +392,6 @@ async def test_dropping_says_how_many(river: Running) -> None:
 
 def test_a_record_holds_what_stood_in_one() -> None:
     """Each record's uplinks in order, records in the journal's order, an uplink once."""
-    from gateway.quarantine.reader import QuarantineRow
 
     def row(position: int, index: int, reason: str = "not json") -> QuarantineRow:
         names = ("lyon", "bin-1", "bin-level", b"t", reason, "")
@@ -451,6 +450,7 @@ class Story:
                 if number >= self._told:
                     await chapter(found)
                     self._told = number + 1
+            self.clock.advance(1)
             await flowing.flushed()
             await flowing.end()
             found.balanced()
