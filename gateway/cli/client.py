@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 TIMEOUT_S = 60
 """A question over a year of readings takes a while."""
+WORK_TIMEOUT_S = 600
+"""What the gateway is to do waits for what it does already, such as a fleet's day of windows."""
 
 
 class Client:
@@ -43,19 +45,19 @@ class Client:
 
     def get(self, path: str, asked: Mapping[str, str] | None = None) -> bytes:
         """Return an answer's body. Raises Unreachable (nobody answers) or QueryError (refused, with why)."""
-        return self._ask("GET", path, asked)
+        return self._ask("GET", path, asked, TIMEOUT_S)
 
     def post(self, path: str, asked: Mapping[str, str]) -> Any:  # noqa: ANN401 - JSON is anything
         """Let the gateway do something; return the JSON of what it says. Raises as `get`."""
-        return self._parsed(self._ask("POST", path, asked))
+        return self._parsed(self._ask("POST", path, asked, WORK_TIMEOUT_S))
 
-    def _ask(self, method: str, path: str, asked: Mapping[str, str] | None) -> bytes:
+    def _ask(self, method: str, path: str, asked: Mapping[str, str] | None, timeout_s: float) -> bytes:
         query = f"?{urllib.parse.urlencode(asked)}" if asked else ""
         request = urllib.request.Request(f"{self.url}{path}{query}", method=method)  # noqa: S310 - http:// only, above
         if self._token:
             request.add_header("Authorization", f"Bearer {self._token}")
         try:
-            with self._opener.open(request, timeout=TIMEOUT_S) as answer:
+            with self._opener.open(request, timeout=timeout_s) as answer:
                 body: bytes = answer.read()
         except urllib.error.HTTPError as error:
             with error:
