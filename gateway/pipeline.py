@@ -165,7 +165,7 @@ class River:
         await treated.wait()
 
     async def readmit(self, records: Sequence[Readmitted]) -> None:
-        """Let uplinks in again from quarantine; returns once they were treated, and what came of it delivered.
+        """Let uplinks in again from quarantine; returns once they were treated and what came of it delivered.
 
         Raises NotReady, with nothing done, where an outlet is full.
         """

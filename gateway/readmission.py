@@ -58,9 +58,7 @@ class _Request:
 class Readmission:
     """`ports.Quarantine` of a running gateway. `run` must be running for anything to be let in."""
 
-    def __init__(
-        self, *, store: QuarantineStore, river: River, treatment: Treatment, clock: Clock
-    ) -> None:
+    def __init__(self, *, store: QuarantineStore, river: River, treatment: Treatment, clock: Clock) -> None:
         self._store = store
         self._river = river
         self._treatment = treatment

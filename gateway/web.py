@@ -88,9 +88,7 @@ async def serve(
         writers[name].pause(seconds)
         return True
 
-    answers = Answers(
-        snapshot=survey.snapshot, page=status, store=store, pause=pause, quarantine=quarantine
-    )
+    answers = Answers(snapshot=survey.snapshot, page=status, store=store, pause=pause, quarantine=quarantine)
     server = _Server(
         uvicorn.Config(
             application(answers, token=token),

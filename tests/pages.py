@@ -185,7 +185,7 @@ def close(store: EmbeddedSink) -> None:
 
 @dataclass
 class ToldQuarantine:
-    """`ports.Quarantine` that answers as it was told to, one answer after the other, and notes what was asked."""
+    """`ports.Quarantine` that answers as it was told to, one after the other, and notes what was asked."""
 
     answers: list[Mapping[str, Any] | Exception] = field(default_factory=list)
     asked: list[tuple[str, Chosen, int]] = field(default_factory=list)

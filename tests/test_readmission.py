@@ -1,4 +1,4 @@
-"""What comes back from quarantine: where it belongs in time, once, whatever is cut off; or a dry run of it."""
+"""What comes back from quarantine: where it belongs in time, once, whatever is cut off; or a dry run."""
 
 from __future__ import annotations
 
@@ -36,12 +36,14 @@ def plan(text: str) -> ProfilePlan:
     return compile_text(text, name="bin-level")
 
 
-STRICT = PLANS | {"bin-level": plan(TEXT.replace("{path: ts, unit: ms}", "{path: when, unit: ms, required: true}"))}
+TIME = "time: {path: ts, unit: ms}"
+STRICT = PLANS | {"bin-level": plan(TEXT.replace(TIME, "time: {path: when, unit: ms, required: true}"))}
 """A mistake: no bin says `when`, so all of them are refused whole."""
-HALF = PLANS | {"bin-level": plan(TEXT.replace("states: {0: upright, 1: tilted}", "states: {0: upright}"))}
-"""A mistake: that a bin is tilted is refused, and the rest of what it says is kept."""
+HALF = PLANS | {"bin-level": plan(TEXT.replace("path: battery_v", "path: fw"))}
+"""A mistake: the firmware's version, a text, is refused as a voltage; the rest of what a bin says is kept."""
+SAYS_FW: dict[str, Any] = {"fw": "v1", "battery_v": 3.6}
 UNTIMED = PLANS | {"bin-level": plan(TEXT.replace("time: {path: ts, unit: ms}", ""))}
-UNTIMED_HALF = PLANS | {"bin-level": plan(HALF["bin-level"].text.replace("time: {path: ts, unit: ms}", ""))}
+UNTIMED_HALF = PLANS | {"bin-level": plan(HALF["bin-level"].text.replace(TIME, ""))}
 
 
 class Running:
@@ -126,8 +128,8 @@ async def calm(folder: Path, plans: Mapping[str, ProfilePlan], *lots: list[tuple
 
 
 LOTS = [
-    [(topic("bin-1"), bin_uplink(0, 900)), (topic("bin-2"), bin_uplink(0, 800, tilt=1))],
-    [(topic("bin-1"), bin_uplink(1, 700, tilt=1)), (topic("bin-2"), bin_uplink(1, 600))],
+    [(topic("bin-1"), bin_uplink(0, 900)), (topic("bin-2"), bin_uplink(0, 800, **SAYS_FW))],
+    [(topic("bin-1"), bin_uplink(1, 700, **SAYS_FW)), (topic("bin-2"), bin_uplink(1, 600))],
 ]
 
 
@@ -217,8 +219,8 @@ async def test_neither_limit_nor_memory_of_devices_stands_in_the_way(river: Runn
     """
     limits = replace(river.parts.treatment.rules.limits, max_rate="2/h")
     await river.parts.want(plans=UNTIMED_HALF, limits=limits)
-    await river.say(*((topic("bin-1"), bin_uplink(0, 900 + n, seq=n, tilt=1)) for n in range(3)))
-    assert [reason for *_, reason in await river.waiting()] == ["unknown state"] * 2 + ["rate limited"]
+    await river.say(*((topic("bin-1"), bin_uplink(0, 900 + n, seq=n, **SAYS_FW)) for n in range(3)))
+    assert [reason for *_, reason in await river.waiting()] == ["wrong type"] * 2 + ["rate limited"]
     river.clock.advance(60)
     await river.say((topic("bin-2"), bin_uplink(1, 900)))
     await river.parts.want(plans=UNTIMED, limits=limits)
@@ -281,7 +283,13 @@ async def test_rows_that_hold_no_whole_uplink_are_left(river: Running) -> None:
     await store.put([replace(row, payload=b"zz", reason=Reason.TOO_LARGE)], sink=BROKER)
     store._file._connection.execute("UPDATE refused SET payload = x'00' WHERE idx = 1")
     told = await river.replay()
-    assert (told["rows"], told["uplinks"], told["points"], told["packets"], told["damaged"]) == (5, 1, 1, 1, 2)
+    assert (told["rows"], told["uplinks"], told["points"], told["packets"], told["damaged"]) == (
+        5,
+        1,
+        1,
+        1,
+        2,
+    )
     assert sorted(one.sink for one in await store.list()) == ["", "", "influx", BROKER]
 
 
@@ -493,7 +501,7 @@ async def test_a_cut_at_any_await_lets_in_once(tmp_path: Path) -> None:
             again, after = await story.run()
         assert again == points, f"cut at {place}"
         assert after.readings.aggregated == books.readings.aggregated, f"cut at {place}"
-        assert after.from_quarantine == after.reasons["unknown state"] >= 2, f"cut at {place}"
+        assert after.from_quarantine == after.reasons["wrong type"] >= 2, f"cut at {place}"
         return story.lives - 1
 
     cuts = await asyncio.gather(*(cut_at(place) for place in range(1, whole.crossing.count + 1)))

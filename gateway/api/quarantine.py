@@ -34,7 +34,7 @@ class QuarantineAnswers:
         self._quarantine = quarantine
 
     async def replay(self, request: Request) -> Response:
-        """Let the oldest uplinks that are chosen in again; `rehearse=1`: only tell what would become of them."""
+        """Let the oldest uplinks that are chosen in again; `rehearse=1`: tell what would become of them."""
         try:
             asked = _known(request.query_params, _KNOWN)
             told = await self._quarantine.replay(
@@ -80,7 +80,9 @@ def _limit(asked: Mapping[str, str]) -> int:
     if limit is None:
         return MOST
     if not 0 < limit <= MOST:
-        raise QueryError(f"limit: a whole number from 1 to {MOST}", hint="ask again with after=, for the rest")
+        raise QueryError(
+            f"limit: a whole number from 1 to {MOST}", hint="ask again with after=, for the rest"
+        )
     return limit
 
 

@@ -88,7 +88,7 @@ def _instant(text: str, settings: Settings, option: str) -> int | None:
 
 
 def _whole_us(at_ns: int) -> int:
-    """Return a time as it can be written: what is counted here and what the gateway takes are then the same."""
+    """Return a time as it is written: what is counted here and what the gateway takes are then the same."""
     return at_ns // 1_000 * 1_000
 
 

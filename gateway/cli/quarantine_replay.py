@@ -249,7 +249,7 @@ def _say_late(became: _Sum, would: str, profile: str) -> None:
     only = f" --profile {profile}" if profile else ""
     console().print(
         f"{_count(became.late, 'reading')} from {first} to {end} {would or 'are '}behind the lateness of "
-        f"their windows: written raw, counted as late, and no window {'would be' if would else 'is'} corrected. "
+        f"their windows: written raw, counted as late, and no window {would or 'is '}corrected. "
         f"This corrects those windows, as long as the journal holds the span:\n"
         f"  ecluse replay --from {first} --to {end}{only}",
         soft_wrap=True,

@@ -82,9 +82,7 @@ def _sink_columns(book: dict[str, int]) -> dict[str, int]:
 
 def _quarantine(now: dict[str, Any]) -> str:
     """Say what is beside the sums."""
-    replayed, evicted, dropped = (
-        now[f"quarantine_{what}"] for what in ("replayed", "evicted", "dropped")
-    )
+    replayed, evicted, dropped = (now[f"quarantine_{what}"] for what in ("replayed", "evicted", "dropped"))
     return (
         f"Quarantine: {replayed} uplinks let in again (each journalled once more), "
         f"{evicted} rows gave way to newer ones, {dropped} dropped by a person."

@@ -1,4 +1,4 @@
-"""The quarantine's file: what is put, what is taken out, and what gives way. Synchronous; one thread at a time."""
+"""The quarantine's file: what is put, taken out, and gives way. Synchronous; one thread at a time."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class QuarantineFile:
     def __init__(
         self, path: Path, per_device: int, total: int, total_bytes: int, journal_end: int | None = None
     ) -> None:
-        """Open it. `journal_end` is the journal's last position: a file that knows more is of another journal."""
+        """Open it. `journal_end` is the journal's last position: a file that knows more is another's."""
         self._connection = durable.open_or_create(path, FORMAT, StateError)
         self.reader = QuarantineReader(self._connection)
         self._per_device = per_device
@@ -69,9 +69,7 @@ class QuarantineFile:
         newest = self._newest
         taken = {(position, index) for position, index, _ in gone}
         fresh = [
-            row
-            for row in sorted(rows, key=_key)
-            if sink or (_key(row) > newest and _key(row) not in taken)
+            row for row in sorted(rows, key=_key) if sink or (_key(row) > newest and _key(row) not in taken)
         ]
         if not sink:
             newest = max([newest, *map(_key, rows)])
@@ -80,9 +78,7 @@ class QuarantineFile:
                 for uplink in gone:
                     self._delete(_OF_UPLINK, uplink)
                 self.evicted += self._insert_all(fresh, sink) + self._evict_in_all()
-                self._save(
-                    {EVICTED: self.evicted, NEWEST_POSITION: newest[0], NEWEST_INDEX: newest[1]}
-                )
+                self._save({EVICTED: self.evicted, NEWEST_POSITION: newest[0], NEWEST_INDEX: newest[1]})
         except BaseException:
             self._load()  # the transaction is undone, so what was counted is too
             raise
@@ -94,7 +90,8 @@ class QuarantineFile:
         try:
             with durable.transaction(self._connection):
                 gone = self._delete(
-                    f"id IN (SELECT id FROM refused{clause} ORDER BY id LIMIT ?)", (*values, limit)
+                    f"id IN (SELECT id FROM refused{clause} ORDER BY id LIMIT ?)",  # noqa: S608 - clauses of ours
+                    (*values, limit),
                 )
                 self.dropped += gone
                 self._save({DROPPED: self.dropped})

@@ -150,8 +150,9 @@ class QuarantineReader:
             durable.translated(StateError, "the quarantine cannot be read"),
             contextlib.closing(self._connection.execute(query, values)) as found,
         ):
-            for *row, payload, known, retained in found:
-                yield QuarantineRow(*row, payload, known != digest(payload), bool(retained))
+            for row in found:
+                payload, known, retained = row[-3:]
+                yield QuarantineRow(*(*row[:-2], known != digest(payload), bool(retained)))
 
 
 def where(chosen: Chosen) -> tuple[str, tuple[Any, ...]]:

@@ -161,10 +161,18 @@ def test_what_is_refused_again_is_said(config: Path, served: Site) -> None:
     """By reason, and with exit 1; so are readings behind their lateness, with the command for their span."""
     served.quarantine.answers += [
         told(
-            *(9, 5),
-            **{"uplinks": 4, "again": 2, "refused": {"not json": 2}, "known": 3, "late": 7},
-            **{"late_first_ns": RECEIVED_NS, "late_last_ns": RECEIVED_NS + 60 * 10**9},
-            **{"points": 1, "packets": 2, "damaged": 1},
+            9,
+            5,
+            uplinks=4,
+            again=2,
+            refused={"not json": 2},
+            known=3,
+            late=7,
+            late_first_ns=RECEIVED_NS,
+            late_last_ns=RECEIVED_NS + 60 * 10**9,
+            points=1,
+            packets=2,
+            damaged=1,
         ),
         told(0, None),
     ]

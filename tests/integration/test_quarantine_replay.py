@@ -52,6 +52,7 @@ class Street:
         return cls((time.time_ns() - 8 * QUARTER) // QUARTER * QUARTER)
 
     def at(self, minute: int) -> int:
+        """Return a minute's time, ns."""
         return self.begins + minute * MINUTE
 
     def uplink(self, number: int, minute: int) -> tuple[str, bytes]:
@@ -61,9 +62,11 @@ class Street:
 
     @staticmethod
     def distance(number: int, minute: int) -> int:
+        """Return what a bin measures in a minute."""
         return 500 + 100 * number + (minute * 37) % 101
 
     def uplinks(self, minutes: Iterable[int]) -> list[tuple[str, bytes]]:
+        """Return what all bins say."""
         return [self.uplink(number, minute) for minute in minutes for number in range(BINS)]
 
     def raw(self, minutes: Iterable[int]) -> dict[tuple[str, int], float]:
@@ -84,7 +87,9 @@ class Street:
 
 def devices(folder: Path) -> None:
     lines = [f"lyon,bin-{number},bin-level,2000" for number in range(BINS)]
-    (folder / "devices.csv").write_text("\n".join(["site,id,profile,param.empty", *lines, ""]), encoding="utf-8")
+    (folder / "devices.csv").write_text(
+        "\n".join(["site,id,profile,param.empty", *lines, ""]), encoding="utf-8"
+    )
 
 
 def stored_raw(influx: Influx) -> dict[tuple[str, int], float]:
@@ -145,7 +150,7 @@ def mend_profile(profiles: Path, running: GatewayProcess) -> None:
 
 
 def test_a_mended_profile_takes_back_what_was_refused(tmp_path: Path) -> None:
-    """Readings at their own times, windows corrected, quarantine empty, books balanced; `drop` and `export` too."""
+    """Readings at their own times, windows corrected, quarantine empty, books balanced; export and drop too."""
     devices(tmp_path)
     profiles, street = own_profiles(tmp_path), Street.now()
     even, odd = range(0, MINUTES, 2), range(1, MINUTES, 2)

@@ -201,7 +201,7 @@ async def test_a_file_of_the_first_version_is_brought_up_to_date(tmp_path: Path)
     durable.create(path, durable.Format(FORMAT.application_id, 1, 8192, V1))
     with closing(sqlite3.connect(path)) as file, file:
         row = ("", 7, 0, "not json", digest(b"{"), 7_000, "north", "bin-1", "bin-level", b"t", "why", 1, b"{")
-        file.execute(f"INSERT INTO refused VALUES (NULL, {', '.join('?' * len(row))})", row)
+        file.execute("INSERT INTO refused VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
         file.executemany("INSERT INTO counters VALUES (?, ?)", [("floor position", 5), ("evicted", 3)])
     with pytest.raises(StateError, match="version 1") as older:
         QuarantineReader.open(path)
