@@ -83,6 +83,10 @@ class Books:
     """Corrections that sinks which cannot overwrite did not get, each counted once."""
     not_kept: int = 0
     """Quarantined uplinks of strangers that gave way at once: one record held too many."""
+    sessions_lost: int = 0
+    """Sessions that the broker had lost: each is a possible gap in what came."""
+    session_lost_ns: int = 0
+    """When that was found the last time, ns UTC; 0: never."""
     from_quarantine: int = 0
     """Uplinks that were let in again: a part of journalled, where each of them has been before."""
 
@@ -105,6 +109,8 @@ class Books:
             "corrections": self.corrections,
             "not_delivered": self.not_delivered,
             "not_kept": self.not_kept,
+            "sessions_lost": self.sessions_lost,
+            "session_lost_ns": self.session_lost_ns,
             "from_quarantine": self.from_quarantine,
         }
 
@@ -120,6 +126,8 @@ class Books:
             corrections=values["corrections"],
             not_delivered=values["not_delivered"],
             not_kept=values.get("not_kept", 0),
+            sessions_lost=values.get("sessions_lost", 0),
+            session_lost_ns=values.get("session_lost_ns", 0),
             from_quarantine=values.get("from_quarantine", 0),
         )
 
@@ -131,6 +139,8 @@ class Outcome:
     uplinks: int = 0
     again: int = 0
     """Of those: refused again, whole or some of their readings."""
+    ignored: int = 0
+    """Of those: retained, without a device time."""
     refused: Counter[str] = field(default_factory=Counter)
     """Those by reason; one uplink can have several."""
     aggregated: int = 0

@@ -57,6 +57,7 @@ class Rehearsal:
             rejections += refused
             self._late(kept, outcome)
         outcome.take_uplinks(sum(map(len, batches)), rejections)
+        outcome.ignored += len(decoded.ignored)
         return outcome
 
     def _routes(self) -> Routes:

@@ -13,6 +13,7 @@ from itertools import accumulate, groupby
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import orjson
 
 from gateway.books import Outcome
 from gateway.decode.decoder import decode_together
@@ -25,7 +26,7 @@ from gateway.quality.ranges import range_flags
 from gateway.sinks.points import TagSets, raw_points, window_points
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
     from gateway.aggregate.aggregator import Aggregator
     from gateway.books import Books
@@ -89,7 +90,9 @@ class Treatment:
         books: Books,
         observer: DeviceObserver,
         accepted: Iterable[tuple[str, str]] = (),
+        select: Callable[[Readings], Readings] | None = None,
     ) -> None:
+        """Begin where a checkpoint left off; `select` chooses which readings are taken (None: all)."""
         self.rules = rules
         self.aggregator = aggregator
         self.identities = identities
@@ -98,6 +101,7 @@ class Treatment:
         self.books = books
         self.rules_changed = False
         self._observer = observer
+        self._select = select
         self._product = Product()
         self._outcome = Outcome()
         self._heard_ns = 0
@@ -116,6 +120,9 @@ class Treatment:
 
     def control(self, record: Control) -> None:
         """Put a control record in force, between two batches."""
+        if record.kind is ControlKind.SESSION_LOST:
+            self._session_lost(record)
+            return
         self._changed |= self.rules.apply(record)
         self.rules_changed = True
         if record.kind is ControlKind.DEVICES:
@@ -128,12 +135,12 @@ class Treatment:
 
     def uplinks(self, batches: Sequence[RawBatch]) -> None:
         """Treat batches that stand one after the other in the journal."""
-        for again, those in groupby(batches, key=lambda batch: batch.places is not None):
+        for again, some in groupby(batches, key=lambda batch: batch.origin is not None):
             self._take_devices()
             if again:
-                self._readmitted(list(those))
+                self._let_in(list(some))
             else:
-                self._received(list(those))
+                self._received(list(some))
 
     def _received(self, batches: Sequence[RawBatch]) -> None:
         """Treat what the broker brought."""
@@ -145,9 +152,9 @@ class Treatment:
         self._heard_ns = batches[-1].received_ns
         self._observe(decoded, located)
         if not self._product.oldest_ns:
-            self._product.oldest_ns = batches[0].received_ns
+            self._product.oldest_ns = next((batch.received_ns for batch in batches if len(batch)), 0)
 
-    def _readmitted(self, batches: Sequence[RawBatch]) -> None:
+    def _let_in(self, batches: Sequence[RawBatch]) -> None:
         """Treat what was let in again from quarantine.
 
         It is no repetition of itself and no more of a flood than it was, and who said it was not heard now.
@@ -157,10 +164,12 @@ class Treatment:
         self.routes.take_heard()
         rejections = self._decoded(decoded, located, self._outcome)
         for batch in batches:
-            places = range(len(batch))
-            self._product.readmitted += [(batch.origin, batch.place(at), batch.received_ns) for at in places]
+            if batch.origin is not None:
+                position, places = batch.origin.position, batch.origin.places.tolist()
+                self._product.readmitted += [(position, place, batch.received_ns) for place in places]
         self.books.from_quarantine += len(located)
         self._outcome.take_uplinks(len(located), rejections)
+        self._outcome.ignored += len(decoded.ignored)
 
     def _decoded(
         self, decoded: Decoded, located: _Located, outcome: Outcome | None = None
@@ -209,6 +218,12 @@ class Treatment:
         outcome, self._outcome = self._outcome, Outcome()
         return outcome
 
+    def _session_lost(self, record: Control) -> None:
+        """Note that what the broker had in flight is gone, and that it may have forgotten more."""
+        self.identities.lost(**orjson.loads(record.body))
+        self.books.sessions_lost += 1
+        self.books.session_lost_ns = record.at_ns
+
     def _take_devices(self) -> None:
         """Let decoding and tags know of the devices that changed."""
         if self._changed:
@@ -227,6 +242,8 @@ class Treatment:
         book = self.books.readings
         book.decoded += readings.count()
         kept, rejections = bound(readings)
+        if self._select is not None:
+            kept = self._select(kept)
         if len(kept):
             kept.flags = range_flags(kept)
             group = self._group(kept.profile, kept.group, kept.table)

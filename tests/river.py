@@ -133,7 +133,7 @@ async def opened(
             folder / "journal", retention_ns=0, retention_bytes=0, floor=saved.cut.position
         )
         closing.push_async_callback(journal.close)
-        outbox = await Outbox.open(folder / "outbox.db", max_bytes=outbox_bytes)
+        outbox = await Outbox.open(folder / "outbox-lines.db", max_bytes=outbox_bytes)
         closing.push_async_callback(outbox.close)
         await outbox.register(SINK, "hold")
         quarantine = await QuarantineStore.open(folder / "quarantine.db", per_device=1_000, total=10_000)
@@ -162,7 +162,11 @@ async def opened(
             accepted=saved.accepted,
         )
         log = LogOutlet(
-            "lines", outbox, encode=line_protocol(strings=True), once=settle_ns is not None, sinks=[SINK]
+            "outbox-lines",
+            outbox,
+            encode=line_protocol(strings=True),
+            once=settle_ns is not None,
+            sinks=[SINK],
         )
         river = River(
             journal=around("journal", journal),

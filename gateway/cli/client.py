@@ -45,13 +45,13 @@ class Client:
 
     def get(self, path: str, asked: Mapping[str, str] | None = None) -> bytes:
         """Return an answer's body. Raises Unreachable (nobody answers) or QueryError (refused, with why)."""
-        return self._ask("GET", path, asked, TIMEOUT_S)
+        return self._answer("GET", path, asked, TIMEOUT_S)
 
-    def post(self, path: str, asked: Mapping[str, str]) -> Any:  # noqa: ANN401 - JSON is anything
-        """Let the gateway do something; return the JSON of what it says. Raises as `get`."""
-        return self._parsed(self._ask("POST", path, asked, WORK_TIMEOUT_S))
+    def post(self, path: str, asked: Mapping[str, str] | None = None, *, timeout_s: float = TIMEOUT_S) -> Any:  # noqa: ANN401 - JSON is anything
+        """Have something done; return what JSON says of it. Raises as `get`."""
+        return self._read(self._answer("POST", path, asked, timeout_s))
 
-    def _ask(self, method: str, path: str, asked: Mapping[str, str] | None, timeout_s: float) -> bytes:
+    def _answer(self, method: str, path: str, asked: Mapping[str, str] | None, timeout_s: float) -> bytes:
         query = f"?{urllib.parse.urlencode(asked)}" if asked else ""
         request = urllib.request.Request(f"{self.url}{path}{query}", method=method)  # noqa: S310 - http:// only, above
         if self._token:
@@ -69,9 +69,9 @@ class Client:
 
     def json(self, path: str, asked: Mapping[str, str] | None = None) -> Any:  # noqa: ANN401 - JSON is anything
         """Return an answer's JSON."""
-        return self._parsed(self.get(path, asked))
+        return self._read(self.get(path, asked))
 
-    def _parsed(self, body: bytes) -> Any:  # noqa: ANN401 - JSON is anything
+    def _read(self, body: bytes) -> Any:  # noqa: ANN401 - JSON is anything
         try:
             return json.loads(body)
         except ValueError as error:

@@ -59,7 +59,10 @@ def lay_out(batches: Sequence[RawBatch], topics: list[bytes], codes: Int32) -> U
         payloads=_joined([batch.payloads for batch in batches]),
         received_ns=np.repeat(np.array([batch.received_ns for batch in batches], dtype=np.int64), lengths),
         place=np.concatenate(
-            [np.arange(len(one), dtype=np.int64) if one.places is None else one.places for one in batches]
+            [
+                np.arange(len(one), dtype=np.int64) if one.origin is None else one.origin.places
+                for one in batches
+            ]
         ),
         headers=np.concatenate([batch.headers for batch in batches]),
         codes=codes,

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from gateway import durable
+from gateway import damage, durable
 from gateway.errors import StateError
-from gateway.quarantine.reader import DROPPED, EVICTED, FORMAT, QuarantineReader, digest, where
+from gateway.quarantine.reader import DROPPED, EVICTED, FORMAT, LET_IN, QuarantineReader, digest, where
+from gateway.quarantine.rescue import rescue
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -48,6 +49,8 @@ class QuarantineFile:
         self, path: Path, per_device: int, total: int, total_bytes: int, journal_end: int | None = None
     ) -> None:
         """Open it. `journal_end` is the journal's last position: a file that knows more is another's."""
+        self.aside = damage.mended(path, FORMAT, rescue=rescue)
+        """The damaged file that stood here before, where there was one."""
         self._connection = durable.open_or_create(path, FORMAT, StateError)
         self.reader = QuarantineReader(self._connection)
         self._per_device = per_device
@@ -55,14 +58,16 @@ class QuarantineFile:
         self._total_bytes = total_bytes
         self._counts: dict[Group, tuple[int, int]] = {}
         self._newest: Key = NOWHERE
-        self.rows = self.bytes = self.evicted = self.dropped = 0
+        self.rows = self.bytes = self.evicted = self.dropped = self.let_in = 0
+        self.ever = 0
+        """Rows that there were, ever, as last committed: those that wait, and all that went."""
         try:
             self._load()
+            if self.aside is not None or (journal_end is not None and self._newest[0] > journal_end):
+                self._begin_anew()
         except BaseException:
             self._connection.close()
             raise
-        if journal_end is not None and self._newest[0] > journal_end:
-            self._newest = NOWHERE
 
     def put(self, rows: Sequence[Refused], sink: str, gone: Collection[Gone] = ()) -> None:
         """Take out the uplinks that are `gone`, insert rows, evict what is too much; in one transaction."""
@@ -75,14 +80,14 @@ class QuarantineFile:
             newest = max([newest, *map(_key, rows)])
         try:
             with durable.transaction(self._connection):
-                for uplink in gone:
-                    self._delete(_OF_UPLINK, uplink)
+                self.let_in += sum(self._delete(_OF_UPLINK, uplink) for uplink in gone)
                 self.evicted += self._insert_all(fresh, sink) + self._evict_in_all()
-                self._save({EVICTED: self.evicted, NEWEST_POSITION: newest[0], NEWEST_INDEX: newest[1]})
+                self._save({EVICTED: self.evicted, LET_IN: self.let_in, **_counters(newest)})
         except BaseException:
             self._load()  # the transaction is undone, so what was counted is too
             raise
         self._newest = newest
+        self._count_ever()
 
     def drop(self, chosen: Chosen, limit: int) -> int:
         """Delete the oldest rows that are chosen, at most `limit`; return how many."""
@@ -98,7 +103,18 @@ class QuarantineFile:
         except BaseException:
             self._load()
             raise
+        self._count_ever()
         return gone
+
+    def require(self, ever: int) -> int:
+        """Count as evicted what is missing of so many rows that were `ever` here; return how many those are."""
+        missing = max(0, ever - self.ever)
+        if missing:
+            with durable.transaction(self._connection):
+                self._save({EVICTED: self.evicted + missing})
+            self.evicted += missing
+            self._count_ever()
+        return missing
 
     def _insert_all(self, rows: Sequence[Refused], sink: str) -> int:
         """Insert rows in order, make room where a device has too many; return how many were evicted."""
@@ -122,8 +138,10 @@ class QuarantineFile:
 
     def _insert(self, row: Refused, group: Group, sink: str) -> None:
         """Insert a row where it is not there yet."""
+        about = (row.received_ns, row.site, row.device, row.profile, row.topic, row.reason.value, row.detail)
+        check = digest(row.position, row.index, *about, row.payload)
         values = (
-            *(sink, row.position, row.index, row.reason.value, digest(row.payload), row.received_ns),
+            *(sink, row.position, row.index, row.reason.value, check, row.received_ns),
             *(row.site, row.device, row.profile, row.topic, row.detail, len(row.payload), row.retained),
             row.payload,
         )
@@ -164,18 +182,39 @@ class QuarantineFile:
     def _load(self) -> None:
         counters = dict(self._connection.execute("SELECT name, value FROM counters"))
         self.evicted, self.dropped = counters.get(EVICTED, 0), counters.get(DROPPED, 0)
-        query = "SELECT position, idx FROM refused WHERE sink = '' ORDER BY position DESC, idx DESC LIMIT 1"
-        self._newest = max(
-            NOWHERE,
-            (counters.get(NEWEST_POSITION, -1), counters.get(NEWEST_INDEX, -1)),
-            (counters.get(_FLOOR_POSITION, -1), counters.get(_FLOOR_INDEX, -1)),
-            *((row[0], row[1]) for row in self._connection.execute(query)),
-        )
+        self.let_in = counters.get(LET_IN, 0)
+        self._newest = self._known_newest(counters)
         query = "SELECT site, device, reason, count(*), sum(size) FROM refused GROUP BY site, device, reason"
         found = self._connection.execute(query).fetchall()
         self._counts = {(row[0], row[1], row[2]): (row[3], row[4]) for row in found}
         self.rows = sum(rows for rows, _ in self._counts.values())
         self.bytes = sum(size for _, size in self._counts.values())
+        self._count_ever()
+
+    def _count_ever(self) -> None:
+        self.ever = self.rows + self.evicted + self.dropped + self.let_in
+
+
+    def _known_newest(self, counters: Mapping[str, int]) -> Key:
+        """Return the place of the last uplink that was put; where none is written down, of the last known."""
+        if NEWEST_POSITION in counters and NEWEST_INDEX in counters:
+            return counters[NEWEST_POSITION], counters[NEWEST_INDEX]
+        query = "SELECT position, idx FROM refused WHERE sink = '' ORDER BY position DESC, idx DESC LIMIT 1"
+        held = [(row[0], row[1]) for row in self._connection.execute(query)]
+        return max([NOWHERE, (counters.get(_FLOOR_POSITION, -1), counters.get(_FLOOR_INDEX, -1)), *held])
+
+    def _begin_anew(self) -> None:
+        """Let uplinks come from the first place on.
+
+        Some of those that were put are lost, or the journal is another one than that of the rows here.
+        """
+        with durable.transaction(self._connection):
+            self._save(_counters(NOWHERE))
+        self._newest = NOWHERE
+
+
+def _counters(newest: Key) -> dict[str, int]:
+    return {NEWEST_POSITION: newest[0], NEWEST_INDEX: newest[1]}
 
 
 def _key(row: Refused) -> Key:

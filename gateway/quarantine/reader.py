@@ -20,15 +20,17 @@ FORMAT = durable.Format(
     application_id=0x45435155,  # "ECQU"
     version=2,
     page_bytes=8192,
-    # The payload comes last: a search by the other columns then reads no overflow page.
+    # The digest is over the whole row. The payload comes last: a search by the other columns then reads no
+    # overflow page.
     schema="CREATE TABLE refused (id INTEGER PRIMARY KEY, sink TEXT NOT NULL, position INTEGER NOT NULL,"
     " idx INTEGER NOT NULL, reason TEXT NOT NULL, digest INTEGER NOT NULL, received_ns INTEGER NOT NULL,"
     " site TEXT NOT NULL, device TEXT NOT NULL, profile TEXT NOT NULL, topic BLOB NOT NULL,"
-    " detail TEXT NOT NULL, size INTEGER NOT NULL, retained INTEGER NOT NULL, payload BLOB NOT NULL,"
+    " detail TEXT NOT NULL, size INTEGER NOT NULL, retained INTEGER NOT NULL DEFAULT 0,"
+    " payload BLOB NOT NULL,"
     " UNIQUE (sink, position, idx, reason, digest));"
     " CREATE INDEX by_device ON refused (site, device, reason, position, idx, size);"
     " CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID",
-    upgrades={1: "ALTER TABLE refused ADD COLUMN retained INTEGER NOT NULL DEFAULT 0"},
+    steps={1: ("ALTER TABLE refused ADD COLUMN retained INTEGER NOT NULL DEFAULT 0",)},
 )
 EVERYTHING = Chosen()
 PAGE_ROWS, PAGE_BYTES = 500, 4 << 20
@@ -39,11 +41,15 @@ EVICTED = "evicted"
 """The counter of rows that gave way to newer ones, ever."""
 DROPPED = "dropped"
 """The counter of rows that a person deleted, ever."""
+LET_IN = "let in"
+"""The counter of rows whose uplinks were let in again, ever."""
 
 _COLUMNS = (
     "SELECT id, sink, position, idx, received_ns, site, device, profile, topic, reason, detail, payload,"
     " digest, retained FROM refused"
 )
+_TYPES = (int, str, int, int, int, str, str, str, bytes, str, str, bytes)
+"""Of the columns up to the payload."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +57,7 @@ class QuarantineRow:
     """One refused uplink (`sink` is empty, `position` its journal record's) or point (its outbox entry's).
 
     Or a packet that was not taken whole: `sink` is BROKER, `position` 0. `received_ns` is ns UTC.
-    `damaged`: the payload is not what was put, and is never replayed. `retained`: the broker had kept it.
+    `damaged`: it is not what was put, and is never replayed. `retained`: the broker had kept it.
     """
 
     id: int
@@ -151,8 +157,7 @@ class QuarantineReader:
             contextlib.closing(self._connection.execute(query, values)) as found,
         ):
             for row in found:
-                payload, known, retained = row[-3:]
-                yield QuarantineRow(*(*row[:-2], known != digest(payload), bool(retained)))
+                yield _row(*row)
 
 
 def where(chosen: Chosen) -> tuple[str, tuple[Any, ...]]:
@@ -171,6 +176,42 @@ def where(chosen: Chosen) -> tuple[str, tuple[Any, ...]]:
     return (" WHERE " + " AND ".join(given) if given else ""), tuple(given.values())
 
 
-def digest(payload: bytes) -> int:
-    """Return 64 bits that tell payloads apart, as SQLite's signed integer."""
-    return int.from_bytes(blake2b(payload, digest_size=8).digest(), "little", signed=True)
+def digest(  # noqa: PLR0917 - the columns, in their order
+    position: int,
+    index: int,
+    received_ns: int,
+    site: str,
+    device: str,
+    profile: str,
+    topic: bytes,
+    reason: str,
+    detail: str,
+    payload: bytes,
+) -> int:
+    """Return 64 bits over a row, as SQLite's signed integer: a part of its key, and its checksum.
+
+    What is in no journal (position 0) may come again at another time, in other words: it is the same row.
+    """
+    told = (reason, site, device, profile, *((position, index, received_ns, detail) if position else ()))
+    return _digest(payload, b"\0".join((topic, *(str(part).encode() for part in told))))
+
+
+def _digest(*parts: bytes) -> int:
+    seen = blake2b(digest_size=8)
+    for part in parts:
+        seen.update(part)
+    return int.from_bytes(seen.digest(), "little", signed=True)
+
+
+def is_sound(*row: Any) -> bool:  # noqa: ANN401 - SQLite holds whatever a damaged file says
+    """Tell whether a row is what was put: the arguments of `digest`, then the digest that stands in it."""
+    *told, known = row
+    # Rows of before were put with a digest of the payload alone.
+    return all(map(isinstance, told, _TYPES[2:])) and known in (digest(*told), _digest(told[-1]))
+
+
+def _row(*columns: Any) -> QuarantineRow:  # noqa: ANN401 - as above
+    """Return what `_COLUMNS` gave; what is not even of its column's type is empty, and the row damaged."""
+    *told, known, retained = columns
+    typed = (value if isinstance(value, kind) else kind() for value, kind in zip(told, _TYPES, strict=True))
+    return QuarantineRow(*typed, damaged=not is_sound(*told[2:], known), retained=bool(retained))

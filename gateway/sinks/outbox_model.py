@@ -6,9 +6,9 @@ difference of two numbers.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import astuple, dataclass, field, replace
 from enum import StrEnum
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -135,11 +135,30 @@ class SinkTotals:
 
 
 @dataclass(frozen=True, slots=True)
+class Standing:
+    """Where a log ended and where its cursors stood, whole: what a log can be founded on anew."""
+
+    end: Mark
+    cursors: Mapping[str, Cursor]
+
+    def as_lists(self) -> list[list[Any]]:
+        """Return plain values, for JSON: the end first, then a list a cursor."""
+        return [list(astuple(self.end)), *(list(astuple(cursor)) for cursor in self.cursors.values())]
+
+    @classmethod
+    def from_lists(cls, lists: Sequence[Sequence[Any]]) -> Standing:
+        """Rebuild what `as_lists` gave."""
+        end, *cursors = lists
+        return cls(Mark(*end), {row[0]: Cursor(*row) for row in cursors})
+
+
+@dataclass(frozen=True, slots=True)
 class Settled:
     """A place that can be recovered to: the log's end, and the last entry that each sink has answered for."""
 
     end: int
     cursors: Mapping[str, int]
+    standing: Standing
 
 
 @dataclass(frozen=True, slots=True)

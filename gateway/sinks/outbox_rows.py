@@ -156,6 +156,11 @@ def save_outcomes(connection: sqlite3.Connection, outcomes: Iterable[tuple[str, 
     )
 
 
+def held(row: tuple[Any, ...]) -> Held | None:
+    """Return the entry of a whole row; None where it is not what was written."""
+    return _entry(row) if _is_sound(row) else None
+
+
 def checksum(figures: Iterable[object], body: bytes = b"") -> int:
     """Return the CRC-32 of a row."""
     return crc32(body, crc32("\0".join(map(str, figures)).encode()))

@@ -94,6 +94,7 @@ class Writer:
         self._stopping = asyncio.Event()
         self._grace: asyncio.Timeout | None = None
         self._pause_s = 0.0
+        self._woken = asyncio.Event()
         self.status = WriterStatus(WriterState.STARTING, clock.now_ns())
 
     async def run(self) -> None:
@@ -115,6 +116,10 @@ class Writer:
     def pause(self, seconds: float) -> None:
         """Write nothing for so long, from the next write on: what is made meanwhile waits in the outbox."""
         self._pause_s = seconds
+
+    def wake(self) -> None:
+        """Try again at once what failed: something has changed."""
+        self._woken.set()
 
     def stop(self, *, grace_s: float) -> None:
         """Let `run` end: once nothing waits, at the latest after the grace. What waits stays on disk.
@@ -176,7 +181,8 @@ class Writer:
             except SinkUnavailable as error:
                 failures += 1
                 self._failed(error)
-                await self._sleep(self._wait_s(failures, error.retry_after_s))
+                self._woken.clear()
+                await first_of(self._sleep(self._wait_s(failures, error.retry_after_s)), self._woken.wait())
             except PointsRejected:
                 self._succeeded(failures)
                 raise

@@ -55,11 +55,15 @@ class Place:
 class System(Protocol):
     """A system under measurement."""
 
-    process: subprocess.Popen[bytes]
     counters: Path | None
     """Where it or its sink counts what it dealt with (slot 0), for the generator to wait for it."""
     ahead: int
     """How far that count may be behind the generator."""
+
+    @property
+    def process(self) -> subprocess.Popen[bytes]:
+        """Its process."""
+        ...
 
     def dealt(self) -> tuple[int, int]:
         """Return how many messages it has dealt with, and how many points of windows it has made."""

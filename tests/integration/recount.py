@@ -14,7 +14,7 @@ from firmware_sim import traffic, waste, water
 from firmware_sim.model import DAY, MINUTE
 from gateway.ingest.packets import batch_of
 from gateway.journal.journal import Journal
-from gateway.model import Control, Readmitted
+from gateway.model import Control, ControlKind, Readmitted
 from tests.integration.oracle import Truth
 
 if TYPE_CHECKING:
@@ -70,10 +70,12 @@ async def recount(state: Path, ledger: Contents, specs: Iterable[Spec]) -> Recou
     stood: dict[tuple[int, int], set[str]] = {}
     """The reasons for which the uplink of a place is in quarantine."""
     journal = await Journal.open(state / "journal", retention_ns=365 * DAY, retention_bytes=1 << 40)
+    shifts = await _shifts(journal)
     async with contextlib.aclosing(journal.read(0)) as records:
         async for position, record in records:
             if isinstance(record, Control):
                 continue
+            received_ns = record.received_ns + shifts.get(position, 0)
             batch = batch_of(record, position)
             for at, uplink in enumerate(zip(batch.topics, batch.payloads, strict=True)):
                 found.uplinks["journalled"] += 1
@@ -82,7 +84,7 @@ async def recount(state: Path, ledger: Contents, specs: Iterable[Spec]) -> Recou
                     found.from_quarantine += 1
                     for reason in stood.pop((record.origin, batch.place(at))):
                         found.refused[*uplink, reason] -= 1
-                refused = _count(found, uplink, record.received_ns, expected[uplink], by_device)
+                refused = _count(found, uplink, received_ns, expected[uplink], by_device)
                 for reason in refused:
                     found.refused[*uplink, reason] += 1
                     found.rejections[reason] += 1
@@ -90,6 +92,18 @@ async def recount(state: Path, ledger: Contents, specs: Iterable[Spec]) -> Recou
                     stood[position, batch.place(at)] = refused
     await journal.close()
     found.refused = +found.refused
+    return found
+
+
+async def _shifts(journal: Journal) -> dict[int, int]:
+    """Return by how much the receive times of records are to be shifted, by position."""
+    found: dict[int, int] = {}
+    async with contextlib.aclosing(journal.read(0)) as records:
+        async for position, record in records:
+            if isinstance(record, Control) and record.kind is ControlKind.CLOCK_SETTLED:
+                begins = orjson.loads(record.body)["shifts"]
+                for (first, shift_ns), (behind, _) in zip(begins, [*begins[1:], (position, 0)], strict=True):
+                    found |= dict.fromkeys(range(first, behind), shift_ns)
     return found
 
 
