@@ -207,7 +207,8 @@ async def test_a_retained_uplink_without_a_time_stays_ignored(river: Running) ->
     await river.parts.want(plans=UNTIMED)
     row = Refused(1, 0, START_NS, topic("bin-1").encode(), bin_uplink(0, 900), Reason.NOT_JSON, "")
     await river.parts.quarantine.put([replace(row, retained=True), replace(row, index=1)])
-    await river.replay()
+    assert (await river.rehearse())["ignored"] == 1
+    assert (await river.replay())["ignored"] == 1
     assert (river.books.uplinks.ignored, river.books.uplinks.decoded) == (1, 1)
     river.balanced()
 
@@ -281,16 +282,13 @@ async def test_rows_that_hold_no_whole_uplink_are_left(river: Running) -> None:
     await store.put([row, replace(row, index=1), replace(row, index=2, topic=b"")])
     await store.put([replace(row, payload=b"waste x=1 1", reason=Reason.REFUSED_BY_SINK)], sink="influx")
     await store.put([replace(row, payload=b"zz", reason=Reason.TOO_LARGE)], sink=BROKER)
+    await store.put([replace(row, index=3)])
     store._file._connection.execute("UPDATE refused SET payload = x'00' WHERE idx = 1")
+    store._file._connection.execute("UPDATE refused SET payload = 7, topic = 'x', detail = 1.5 WHERE idx = 3")
     told = await river.replay()
-    assert (told["rows"], told["uplinks"], told["points"], told["packets"], told["damaged"]) == (
-        5,
-        1,
-        1,
-        1,
-        2,
-    )
-    assert sorted(one.sink for one in await store.list()) == ["", "", "influx", BROKER]
+    counts = ("rows", "uplinks", "points", "packets", "damaged")
+    assert [told[what] for what in counts] == [6, 1, 1, 1, 3]
+    assert sorted(one.sink for one in await store.list()) == ["", "", "", "influx", BROKER]
 
 
 async def test_a_long_replay_goes_on_part_by_part(river: Running) -> None:
@@ -355,6 +353,74 @@ async def test_who_asks_when_it_cannot_be_is_told(tmp_path: Path) -> None:
         assert any("others wait" in str(one) for one in told)
         assert any("stops" in str(one) for one in told)
         await flowing.cut()
+
+
+async def test_nothing_is_let_in_while_the_clock_is_suspect(tmp_path: Path, river: Running) -> None:
+    """Nor is it journalled; what was refused in the span comes in at the time that was set right."""
+    await river.parts.want(plans=UNTIMED_HALF)
+    await river.say((topic("bin-1"), bin_uplink(0, 900, **SAYS_FW)))
+    river.clock.advance(60)
+    river.clock.step(3_600)
+    await river.parts.river.look_at_clock()
+    river.flowing.broker.publish(topic("bin-1"), bin_uplink(1, 800, **SAYS_FW))
+    await river.flowing.until(lambda: not river.flowing.broker.waiting)
+    end = river.parts.journal.end
+    with pytest.raises(NotReady, match="clock is suspect"):
+        await river.replay()
+    assert (river.parts.journal.end, len(await river.waiting())) == (end, 1)
+    river.clock.step(-3_600)
+    river.clock.advance(61)
+    await river.parts.river.look_at_clock()
+    await river.flowing.treated()
+    await river.parts.want(plans=UNTIMED)
+    assert (await river.replay())["uplinks"] == 2
+    stored = {key: fields for key, fields in (await river.parts.stored()).items() if key[0] == "waste"}
+    assert sorted(key[2] for key in stored if key[2]) == [START_NS, START_NS + MINUTE_NS]
+    assert all("battery" in fields for fields in stored.values())
+    river.balanced()
+
+
+async def test_who_is_cut_off_while_it_is_journalled_leaves_it_to_the_next_start(tmp_path: Path) -> None:
+    """Nothing behind it is treated any more in this life: it would be passed over."""
+    clock, broker = ManualClock(START_NS), MemoryBroker()
+    journalled = asyncio.Event()
+
+    class Slow:
+        def __init__(self, journal: Any) -> None:
+            self._journal = journal
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._journal, name)
+
+        async def append_many(self, records: Any) -> list[int]:
+            positions = list(await self._journal.append_many(records))
+            if hasattr(records[0], "places"):
+                journalled.set()
+                await asyncio.Event().wait()
+            return positions
+
+    around = lambda name, part: Slow(part) if name == "journal" else part  # noqa: E731
+    async with opened(tmp_path, clock=clock, around=around) as parts:
+        flowing = Flowing(parts, broker, clock)
+        found = Running(parts, flowing, clock)
+        flowing.connect()
+        await parts.want(plans=STRICT)
+        await found.say((topic("bin-1"), bin_uplink(0, 900)))
+        await parts.want()
+        asked = asyncio.create_task(found.replay())
+        await journalled.wait()
+        await found.stop()
+        with pytest.raises(NotReady, match="stops"):
+            await asked
+        broker.publish(topic("bin-2"), bin_uplink(0, 800))
+        await flowing.until(lambda: not broker.waiting)
+        await flowing.end()
+        assert (parts.river.saved_position, len(await found.waiting())) == (parts.journal.end - 2, 1)
+    async with running(tmp_path, clock, broker) as again:
+        assert await again.waiting() == []
+        assert {key[1] for key in await again.parts.stored() if key[0] == "waste"} != set()
+        assert again.books.uplinks.decoded == 2
+        again.balanced()
 
 
 async def test_a_journal_that_fails_ends_it(tmp_path: Path) -> None:

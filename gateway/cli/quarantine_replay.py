@@ -12,7 +12,7 @@ import typer
 from rich.progress import Progress
 
 from gateway import config, durable
-from gateway.cli.client import Client
+from gateway.cli.client import WORK_TIMEOUT_S, Client
 from gateway.cli.failures import Exit, Unreachable, told
 from gateway.cli.options import ConfigOption
 from gateway.cli.quarantine_choice import (
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from gateway.model import Chosen
 
 _DROPPED_AT_ONCE = 1_000
+_COUNTS = ("uplinks", "again", "ignored", "aggregated", "known", "late", "points", "packets", "damaged")
 
 
 @dataclass
@@ -49,6 +50,7 @@ class _Sum:
 
     uplinks: int = 0
     again: int = 0
+    ignored: int = 0
     refused: Counter[str] = field(default_factory=Counter)
     aggregated: int = 0
     known: int = 0
@@ -61,7 +63,7 @@ class _Sum:
 
     def add(self, told: dict[str, Any]) -> None:
         """Add what one request told."""
-        for name in ("uplinks", "again", "aggregated", "known", "late", "points", "packets", "damaged"):
+        for name in _COUNTS:
             setattr(self, name, getattr(self, name) + told[name])
         self.refused.update(told["refused"])
         firsts = [at for at in (self.late_first_ns, told["late_first_ns"]) if at]
@@ -156,7 +158,7 @@ def _replay(client: Client, choice: Chosen, waiting: dict[str, int], *, rehearse
         after: int | None = choice.after
         while after is not None:
             words = asked(replace(choice, after=after)) | ({"rehearse": "1"} if rehearse else {})
-            told_now = client.post("/api/quarantine/replay", words)
+            told_now = client.post("/api/quarantine/replay", words, timeout_s=WORK_TIMEOUT_S)
             became.add(told_now)
             advance(told_now["rows"])
             after = told_now["next"]
@@ -181,7 +183,7 @@ def _drop(settings: Settings, choice: Chosen, waiting: int) -> int:
 
 
 def _dropped_by(client: Client, choice: Chosen) -> int:
-    return int(client.post("/api/quarantine/drop", asked(choice))["rows"])
+    return int(client.post("/api/quarantine/drop", asked(choice), timeout_s=WORK_TIMEOUT_S)["rows"])
 
 
 @contextlib.contextmanager
@@ -220,6 +222,11 @@ def _say(became: _Sum, *, rehearsed: bool, profile: str) -> None:
     if became.refused:
         rows = sorted(became.refused.items(), key=lambda pair: -pair[1])
         screen.print(table("Reason", "Uplinks", rows=rows, title="Refused again"))
+    if became.ignored:
+        screen.print(
+            f"{_count(became.ignored, 'uplink')} of those {would or 'were '}"
+            "ignored: the broker had kept them, and they tell no time of their own."
+        )
     if became.known:
         screen.print(f"{_count(became.known, 'reading')} had been stored before, and stand as they were.")
     if became.late:
@@ -227,8 +234,7 @@ def _say(became: _Sum, *, rehearsed: bool, profile: str) -> None:
     if became.points:
         screen.print(
             f"{_count(became.points, 'row')}: points that a sink refused. They are not replayed, for an old "
-            "writing must not follow a newer one. Once the sink is mended, reprocess their span "
-            "(ecluse replay), which makes them anew."
+            "writing must not follow a newer one (ecluse quarantine show says what the sink did not like)."
         )
     if became.packets:
         screen.print(
@@ -243,14 +249,14 @@ def _say(became: _Sum, *, rehearsed: bool, profile: str) -> None:
 
 
 def _say_late(became: _Sum, would: str, profile: str) -> None:
-    """Name the span whose windows are as they were, and what corrects them."""
+    """Name the span whose windows are as they were, and what tells how they would be."""
     second = 1_000_000_000
     first, end = rfc3339(became.late_first_ns), rfc3339((became.late_last_ns // second + 1) * second)
     only = f" --profile {profile}" if profile else ""
     console().print(
         f"{_count(became.late, 'reading')} from {first} to {end} {would or 'are '}behind the lateness of "
         f"their windows: written raw, counted as late, and no window {would or 'is '}corrected. "
-        f"This corrects those windows, as long as the journal holds the span:\n"
+        f"What those windows would hold, as long as the journal holds the span:\n"
         f"  ecluse replay --from {first} --to {end}{only}",
         soft_wrap=True,
     )

@@ -10,6 +10,7 @@ import sys
 from collections import defaultdict
 from contextlib import closing
 from dataclasses import replace
+from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -19,7 +20,7 @@ from hypothesis import strategies as st
 from gateway import durable
 from gateway.errors import StateError
 from gateway.model import Chosen, Reason, Refused
-from gateway.quarantine.reader import FORMAT, QuarantineReader, digest
+from gateway.quarantine.reader import FORMAT, QuarantineReader
 from gateway.quarantine.store import QuarantineStore
 
 if TYPE_CHECKING:
@@ -152,8 +153,10 @@ async def test_a_replay_brings_nothing_back(store: QuarantineStore, how: str) ->
     else:
         assert await store.drop(Chosen(since_ns=2_000, until_ns=3_000), limit=9) == 1
         assert await store.drop(Chosen(since_ns=4_000), limit=9) == 1
+    assert store.ever == 4
     await store.put(rows)
     assert await keys(store) == [(1, 0), (3, 0)]
+    assert (store.ever, await store.require(4)) == (4, 0)
     assert (store.evicted, store.dropped) == (0, 0 if how == "let in" else 2)
 
 
@@ -172,7 +175,10 @@ async def test_dropping_is_bounded_and_counted(tmp_path: Path) -> None:
 
 
 async def test_a_file_of_another_journal_takes_what_comes(tmp_path: Path) -> None:
-    """Where the journal was moved away and begins anew, its first places are not taken for known ones."""
+    """Where the journal was moved away and begins anew, its first places are not taken for known ones.
+
+    Nor are those that the rows of the other one have, once it comes to them.
+    """
     path = tmp_path / "quarantine.db"
     store = await QuarantineStore.open(path, per_device=50, total=50, journal_end=90)
     await store.put([refused(80)])
@@ -181,6 +187,10 @@ async def test_a_file_of_another_journal_takes_what_comes(tmp_path: Path) -> Non
     await store.put([refused(2)])
     await store.put([refused(2), refused(3)])
     assert await keys(store) == [(2, 0), (3, 0), (80, 0)]
+    await store.close()
+    store = await QuarantineStore.open(path, per_device=50, total=50, journal_end=95)
+    await store.put([refused(70)])
+    assert (70, 0) in await keys(store)
     await store.close()
 
 
@@ -200,7 +210,8 @@ async def test_a_file_of_the_first_version_is_brought_up_to_date(tmp_path: Path)
     path = tmp_path / "quarantine.db"
     durable.create(path, durable.Format(FORMAT.application_id, 1, 8192, V1))
     with closing(sqlite3.connect(path)) as file, file:
-        row = ("", 7, 0, "not json", digest(b"{"), 7_000, "north", "bin-1", "bin-level", b"t", "why", 1, b"{")
+        of_payload = int.from_bytes(blake2b(b"{", digest_size=8).digest(), "little", signed=True)
+        row = ("", 7, 0, "not json", of_payload, 7_000, "north", "bin-1", "bin-level", b"t", "why", 1, b"{")
         file.execute("INSERT INTO refused VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
         file.executemany("INSERT INTO counters VALUES (?, ?)", [("floor position", 5), ("evicted", 3)])
     with pytest.raises(StateError, match="version 1") as older:
@@ -437,13 +448,22 @@ async def test_a_crash_brings_nothing_back_that_was_let_in(
     """Whatever was refused, let in and refused again: a replay changes neither rows nor what was evicted."""
     calm = await lived(tmp_path / "calm" / "q.db", steps, 0, 0)
     assert await lived(tmp_path / "crash" / "q.db", steps, crash, back) == calm
-async def test_a_damaged_file_is_set_aside_and_its_sound_rows_stay(tmp_path: Path) -> None:
-    """The gateway starts; what is missing counts as evicted, once it is told how many there were."""
+
+
+@pytest.mark.parametrize("version", [1, 2])
+async def test_a_damaged_file_is_set_aside_and_its_sound_rows_stay(tmp_path: Path, version: int) -> None:
+    """The gateway starts; what is missing counts as evicted, once it is told how many there were.
+
+    A replay of the journal brings it back.
+    """
     path = tmp_path / "quarantine.db"
     store = await QuarantineStore.open(path, per_device=1000, total=1000)
     rows = [refused(n, payload=b"%d" % n * 1000) for n in range(1, 101)]
     await store.put(rows)
     await store.close()
+    if version == 1:
+        with closing(sqlite3.connect(path)) as older, older:
+            older.executescript("ALTER TABLE refused DROP COLUMN retained; PRAGMA user_version=1; VACUUM")
     with path.open("r+b") as file:
         file.seek(path.stat().st_size // 2 // 8192 * 8192)
         file.write(b"\xff" * 300)
@@ -460,4 +480,6 @@ async def test_a_damaged_file_is_set_aside_and_its_sound_rows_stay(tmp_path: Pat
     assert (store.rows, store.evicted) == (100 - missing, missing)
     await store.put([refused(101)])
     assert store.rows == 101 - missing
+    await store.put(rows)
+    assert (store.rows, store.evicted) == (101, missing)
     await store.close()
