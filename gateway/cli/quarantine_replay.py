@@ -29,7 +29,7 @@ from gateway.cli.quarantine_choice import (
 )
 from gateway.cli.terminal import console, table
 from gateway.clock import rfc3339
-from gateway.errors import StateError
+from gateway.errors import EcluseError, StateError
 from gateway.journal.lock import GATEWAY, FolderLock
 from gateway.quarantine.file import QuarantineFile
 from gateway.quarantine.store import TOTAL_BYTES
@@ -104,7 +104,13 @@ def replay(
         if not waiting:
             console().print("Nothing in quarantine is like that.")
             return
-        became = _replay(Client.of(settings), choice, waiting, rehearse=dry_run)
+        became = _Sum()
+        try:
+            _replay(Client.of(settings), choice, waiting, became, rehearse=dry_run)
+        except EcluseError:
+            if became.uplinks:  # what was let in stays so
+                _say(became, rehearsed=dry_run, profile=profile)
+            raise
     _say(became, rehearsed=dry_run, profile=profile)
     sys.exit(Exit.PROBLEMS if became.again or became.damaged else Exit.OK)
 
@@ -151,9 +157,10 @@ def _what_waits(settings: Settings, choice: Chosen) -> tuple[Chosen, dict[str, i
         return choice, quarantine.counts(choice)
 
 
-def _replay(client: Client, choice: Chosen, waiting: dict[str, int], *, rehearse: bool) -> _Sum:
-    """Ask the gateway, part by part, until all that was chosen has been let in."""
-    became = _Sum()
+def _replay(
+    client: Client, choice: Chosen, waiting: dict[str, int], became: _Sum, *, rehearse: bool
+) -> None:
+    """Ask the gateway, part by part, until all that was chosen has been let in; add up what became of it."""
     with _progress("looking at" if rehearse else "letting in", sum(waiting.values())) as advance:
         after: int | None = choice.after
         while after is not None:
@@ -162,7 +169,6 @@ def _replay(client: Client, choice: Chosen, waiting: dict[str, int], *, rehearse
             became.add(told_now)
             advance(told_now["rows"])
             after = told_now["next"]
-    return became
 
 
 def _drop(settings: Settings, choice: Chosen, waiting: int) -> int:
@@ -199,6 +205,8 @@ def _own_file(settings: Settings) -> Iterator[QuarantineFile]:
             settings.state_dir / QUARANTINE_FILE, bounds.per_device, bounds.total, TOTAL_BYTES
         )
         opened.callback(file.reader.close)
+        if file.aside is not None:
+            console(stderr=True).print(str(file.aside))
         yield file
 
 

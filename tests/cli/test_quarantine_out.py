@@ -208,6 +208,15 @@ def test_a_gateway_that_cannot_now(config: Path, served: Site) -> None:
     assert "not flowing yet" in result.stderr
 
 
+def test_a_replay_that_is_cut_short_says_what_it_did(config: Path, served: Site) -> None:
+    """What was let in stays so; the rest is asked for anew."""
+    served.quarantine.answers += [told(2, 2, uplinks=2), NotReady("the gateway stops")]
+    result = ecluse("quarantine", "replay", "--config", config)
+    assert result.exit_code == 6
+    assert "2 uplinks let in again: 2 well" in result.stdout
+    assert "the gateway stops" in result.stderr
+
+
 @pytest.mark.parametrize("verb", ["replay", "drop"])
 def test_nothing_like_that(config: Path, verb: str) -> None:
     """No gateway is asked."""
