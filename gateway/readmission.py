@@ -38,6 +38,7 @@ MOST_BYTES = 4 << 20
 MOST_WAITING = 16
 """Requests that wait for their turn."""
 _LONGEST_TOPIC = 65_535
+_LARGEST_PLACE = 2**32 - 1
 log = structlog.get_logger("ecluse")
 
 
@@ -153,7 +154,7 @@ class _Taken:
     def of(cls, rows: Sequence[QuarantineRow], at_ns: int) -> _Taken:
         """Sort rows by what can be done with them."""
         uplinks = [row for row in rows if not row.sink]
-        whole = [row for row in uplinks if not row.damaged and 0 < len(row.topic) <= _LONGEST_TOPIC]
+        whole = [row for row in uplinks if _is_whole(row)]
         return cls(
             rows=rows,
             records=records_of(whole, at_ns),
@@ -167,6 +168,11 @@ class _Taken:
         told = {"points": self.points, "packets": self.packets, "damaged": self.damaged}
         after = self.rows[-1].id if self.rows else None
         return {"rows": len(self.rows), "next": after} | told | outcome.as_dict()
+
+
+def _is_whole(row: QuarantineRow) -> bool:
+    """Tell whether a record can hold an uplink: the disk may have altered what no checksum is about."""
+    return not row.damaged and 0 < len(row.topic) <= _LONGEST_TOPIC and 0 <= row.index <= _LARGEST_PLACE
 
 
 def records_of(rows: Sequence[QuarantineRow], at_ns: int) -> list[Readmitted]:

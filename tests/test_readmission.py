@@ -279,7 +279,7 @@ async def test_rows_that_hold_no_whole_uplink_are_left(river: Running) -> None:
     await river.parts.want()
     row = Refused(1, 0, START_NS, topic("bin-1").encode(), bin_uplink(0, 900), Reason.NOT_JSON, "")
     store = river.parts.quarantine
-    await store.put([row, replace(row, index=1), replace(row, index=2, topic=b"")])
+    await store.put([replace(row, index=at) for at in (-1, 0, 1)] + [replace(row, index=2, topic=b"")])
     await store.put([replace(row, payload=b"waste x=1 1", reason=Reason.REFUSED_BY_SINK)], sink="influx")
     await store.put([replace(row, payload=b"zz", reason=Reason.TOO_LARGE)], sink=BROKER)
     await store.put([replace(row, index=3)])
@@ -287,8 +287,8 @@ async def test_rows_that_hold_no_whole_uplink_are_left(river: Running) -> None:
     store._file._connection.execute("UPDATE refused SET payload = 7, topic = 'x', detail = 1.5 WHERE idx = 3")
     told = await river.replay()
     counts = ("rows", "uplinks", "points", "packets", "damaged")
-    assert [told[what] for what in counts] == [6, 1, 1, 1, 3]
-    assert sorted(one.sink for one in await store.list()) == ["", "", "", "influx", BROKER]
+    assert [told[what] for what in counts] == [7, 1, 1, 1, 4]
+    assert sorted(one.sink for one in await store.list()) == ["", "", "", "", "influx", BROKER]
 
 
 async def test_a_long_replay_goes_on_part_by_part(river: Running) -> None:
