@@ -158,11 +158,13 @@ class River:
     async def note(self, record: Control) -> None:
         """Let a control record take effect at its place; returns once it is durable, treated or not.
 
-        Waits for no outlet: what it says is so, whether uplinks are taken or not.
+        Waits for no outlet: what it says is so, whether uplinks are taken or not. While the clock is
+        suspect it waits in the journal, behind the uplinks that it came after.
         """
         async with self._order:
             position = await self._journal.append(record)
-            await self.queue.put(Entry(position, record))
+            if self.watched.span is None:
+                await self.queue.put(Entry(position, record))
 
     async def readmit(self, records: Sequence[Readmitted]) -> None:
         """Let uplinks in again from quarantine; returns once they were treated and what came of it delivered.

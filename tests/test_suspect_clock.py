@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from gateway.clock import ManualClock
-from gateway.model import ControlKind, Frames
+from gateway.model import Control, ControlKind, Frames
 from gateway.testing import MemoryBroker, MemorySource
 from tests.river import DEVICES, EAGER, SINK, START_NS, Flowing, bin_uplink, opened, topic
 
@@ -141,6 +141,20 @@ async def test_set_forth_and_right_after_a_while(tmp_path: Path, calm: tuple[Sto
         await day.until(50)
         day.clock.step(-HOUR)
         same(await day.over(), calm)
+
+
+async def test_a_session_is_lost_meanwhile(tmp_path: Path, calm: tuple[Stored, Books]) -> None:
+    """What is noted has its place in the journal: what came before it is not passed over."""
+    day = Day(tmp_path / "day", ahead=HOUR)
+    async with day.life():
+        await day.until(20)
+        day.clock.step(-HOUR)
+        await day.until(40)
+        body = json.dumps({"source": "mqtt", "session": "ecluse", "connection": 2}).encode()
+        await day.parts.river.note(Control(ControlKind.SESSION_LOST, day.clock.now_ns(), body))
+        await day.until(50)
+        assert day.book.pending == 6
+        same(await day.over(hours=4), calm)
 
 
 async def test_set_forth_for_good(tmp_path: Path, calm: tuple[Stored, Books]) -> None:
