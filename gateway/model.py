@@ -94,9 +94,9 @@ class Releases:
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where uplinks stood first that were let in again from quarantine, all of one record, and when they were.
+    """Where uplinks stood first that were let in again from quarantine: all in one record, at `position`.
 
-    `position` is that record's, `places` is int64[n], ascending: their numbers in it; `at_ns` is ns UTC.
+    `places` is int64[n], ascending: their numbers in it; `at_ns` is when they were let in, ns UTC.
     """
 
     position: int
@@ -137,7 +137,7 @@ class RawBatch:
 
     @property
     def at_ns(self) -> int:
-        """When the journal took them, or was to, ns UTC: no earlier than what it took before, by its clock."""
+        """When the journal took them, or is to, ns UTC."""
         return self.received_ns if self.origin is None else self.origin.at_ns
 
     def place(self, index: int) -> int:

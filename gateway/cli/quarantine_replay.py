@@ -157,9 +157,7 @@ def _what_waits(settings: Settings, choice: Chosen) -> tuple[Chosen, dict[str, i
         return choice, quarantine.counts(choice)
 
 
-def _replay(
-    client: Client, choice: Chosen, waiting: dict[str, int], became: _Sum, *, rehearse: bool
-) -> None:
+def _replay(client: Client, choice: Chosen, waiting: dict[str, int], became: _Sum, *, rehearse: bool) -> None:
     """Ask the gateway, part by part, until all that was chosen has been let in; add up what became of it."""
     with _progress("looking at" if rehearse else "letting in", sum(waiting.values())) as advance:
         after: int | None = choice.after

@@ -107,7 +107,7 @@ class QuarantineFile:
         return gone
 
     def require(self, ever: int) -> int:
-        """Count as evicted what is missing of so many rows that were `ever` here; return how many those are."""
+        """Count as evicted what is missing of so many rows, whatever became of them; return how many."""
         missing = max(0, ever - self.ever)
         if missing:
             with durable.transaction(self._connection):
@@ -193,7 +193,6 @@ class QuarantineFile:
 
     def _count_ever(self) -> None:
         self.ever = self.rows + self.evicted + self.dropped + self.let_in
-
 
     def _known_newest(self, counters: Mapping[str, int]) -> Key:
         """Return the place of the last uplink that was put; where none is written down, of the last known."""

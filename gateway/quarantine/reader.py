@@ -213,5 +213,5 @@ def is_sound(*row: Any) -> bool:  # noqa: ANN401 - SQLite holds whatever a damag
 def _row(*columns: Any) -> QuarantineRow:  # noqa: ANN401 - as above
     """Return what `_COLUMNS` gave; what is not even of its column's type is empty, and the row damaged."""
     *told, known, retained = columns
-    typed = (value if isinstance(value, kind) else kind() for value, kind in zip(told, _TYPES, strict=True))
-    return QuarantineRow(*typed, damaged=not is_sound(*told[2:], known), retained=bool(retained))
+    typed: list[Any] = [v if isinstance(v, kind) else kind() for v, kind in zip(told, _TYPES, strict=True)]
+    return QuarantineRow(*(*typed, not is_sound(*told[2:], known), bool(retained)))

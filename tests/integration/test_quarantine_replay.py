@@ -150,7 +150,7 @@ def mend_profile(profiles: Path, running: GatewayProcess) -> None:
 
 
 def test_a_mended_profile_takes_back_what_was_refused(tmp_path: Path) -> None:
-    """Readings at their own times, windows corrected, quarantine empty, books balanced; export and drop too."""
+    """Readings at their own times, windows corrected, quarantine empty, books balanced; export, drop too."""
     devices(tmp_path)
     profiles, street = own_profiles(tmp_path), Street.now()
     even, odd = range(0, MINUTES, 2), range(1, MINUTES, 2)
