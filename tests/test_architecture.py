@@ -24,7 +24,7 @@ ADAPTERS = {
     "aiohttp": {"sinks/influx.py"},
     "duckdb": {"sinks/embedded_store.py", "sinks/embedded_sql.py", "sinks/embedded_upkeep.py"},
     "prometheus_client": {"health/collector.py", "api/server.py"},
-    "starlette": {"api/server.py", "api/questions.py"},
+    "starlette": {"api/server.py", "api/quarantine.py", "api/questions.py"},
     "uvicorn": {"web.py"},
     "jinja2": {"console/page.py"},
     "yaml": {"profiles/document.py"},
