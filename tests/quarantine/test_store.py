@@ -440,7 +440,7 @@ async def lived(path: Path, steps: Sequence[tuple[str, list[Any]]], crash: int, 
     return list(figures)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=STEPS, crash=st.integers(1, 10), back=st.integers(0, 9))
 async def test_a_crash_brings_nothing_back_that_was_let_in(
     tmp_path: Path, steps: list[tuple[str, list[Any]]], crash: int, back: int
