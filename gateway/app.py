@@ -232,6 +232,7 @@ class Gateway:
             receiving = tasks.create_task(self._receive(river, source), name="receive")
             aside = [
                 tasks.create_task(wishes.watch(changed), name="wishes"),
+                tasks.create_task(parts.readmission.run(), name="readmission"),
                 tasks.create_task(self._note(parts, source), name="notes"),
                 tasks.create_task(reload(), name="reload"),
             ]
@@ -318,6 +319,7 @@ class Gateway:
             copies=StoreCopies(self._settings.state_dir, stores),
             intake=parts.intake,
             lend=self.lend,
+            quarantine=parts.readmission,
             stopping=stopping,
         )
 

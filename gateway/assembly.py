@@ -26,6 +26,7 @@ from gateway.profiles.load import load
 from gateway.quality.assess import assess
 from gateway.quality.neighbours import Neighbours
 from gateway.quarantine.store import QuarantineStore
+from gateway.readmission import Readmission
 from gateway.registry.observer import RegistryObserver
 from gateway.registry.unknown import UnknownDevices
 from gateway.retention import Retention
@@ -62,6 +63,7 @@ class Parts:
     survey: Survey
     intake: RewriteIntake
     retention: Retention
+    readmission: Readmission
     keep: Callable[[Refused], Awaitable[None]]
     """Puts the beginning of a packet that no journal could take into quarantine."""
 
@@ -125,7 +127,7 @@ async def open_parts(
     logs = await open_logs(settings, closing)
     for one in logs:
         _say(one.outbox.aside)
-    quarantine = await _quarantine(settings, closing)
+    quarantine = await _quarantine(settings, journal, closing)
     refused = QuarantineOutlet(quarantine, clock)
     writers = build_writers(
         settings, sinks=sinks, logs=logs, clock=clock, meters=meters, quarantine=refused.points
@@ -167,8 +169,22 @@ async def open_parts(
         quarantine=quarantine,
         clock=clock,
     )
+    readmission = Readmission(store=quarantine, river=river, treatment=treatment, clock=clock)
     keep = _keeper(treatment, refused)
-    return Parts(state, journal, treatment, sinks, writers, strangers, river, survey, intake, retention, keep)
+    return Parts(
+        state,
+        journal,
+        treatment,
+        sinks,
+        writers,
+        strangers,
+        river,
+        survey,
+        intake,
+        retention,
+        readmission,
+        keep,
+    )
 
 
 def _aside(
@@ -234,11 +250,12 @@ def say_damage(journal: Journal, known: int = 0) -> None:
         )
 
 
-async def _quarantine(settings: Settings, closing: Closing) -> QuarantineStore:
+async def _quarantine(settings: Settings, journal: Journal, closing: Closing) -> QuarantineStore:
     quarantine = await QuarantineStore.open(
         settings.state_dir / "quarantine.db",
         per_device=settings.quarantine.per_device,
         total=settings.quarantine.total,
+        journal_end=journal.end,
     )
     closing.later(quarantine.close)
     _say(quarantine.aside)

@@ -67,9 +67,9 @@ class BatchQueue:
 
     @property
     def oldest_ns(self) -> int | None:
-        """Receive time of the oldest batch, ns UTC; None where there is none."""
+        """When the journal was to take the oldest batch, ns UTC; None where there is none."""
         contents = (entry.content for entry in self._entries)
-        return next((content.received_ns for content in contents if isinstance(content, RawBatch)), None)
+        return next((content.at_ns for content in contents if isinstance(content, RawBatch)), None)
 
     async def put(self, entry: Entry) -> None:
         """Append an entry once there is room."""

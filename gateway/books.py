@@ -2,6 +2,7 @@
 
 Uplinks:   journalled = decoded + quarantined + duplicate + ignored + erased + rate limited
                        + set aside + pending
+           (what is let in again from quarantine is journalled once more, and is in each of these once more)
 Readings:  decoded    = aggregated + raw only + rejected + duplicate + conflicting
 Per sink:  made       = stored + waiting + refused + dropped + superseded   (kept by its outbox)
 
@@ -13,7 +14,12 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from gateway.model import Rejection
 
 
 @dataclass(slots=True)
@@ -85,6 +91,8 @@ class Books:
     """Sessions that the broker had lost: each is a possible gap in what came."""
     session_lost_ns: int = 0
     """When that was found the last time, ns UTC; 0: never."""
+    from_quarantine: int = 0
+    """Uplinks that were let in again: a part of journalled, where each of them has been before."""
 
     def treated(self) -> Books:
         """Return the books of what was treated: a replay journals and counts the rest again.
@@ -107,6 +115,7 @@ class Books:
             "not_kept": self.not_kept,
             "sessions_lost": self.sessions_lost,
             "session_lost_ns": self.session_lost_ns,
+            "from_quarantine": self.from_quarantine,
         }
 
     @classmethod
@@ -123,4 +132,43 @@ class Books:
             not_kept=values.get("not_kept", 0),
             sessions_lost=values.get("sessions_lost", 0),
             session_lost_ns=values.get("session_lost_ns", 0),
+            from_quarantine=values.get("from_quarantine", 0),
         )
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What became of uplinks that were let in again from quarantine, or would become of them."""
+
+    uplinks: int = 0
+    again: int = 0
+    """Of those: refused again, whole or some of their readings."""
+    ignored: int = 0
+    """Of those: retained, without a device time."""
+    refused: Counter[str] = field(default_factory=Counter)
+    """Those by reason; one uplink can have several."""
+    aggregated: int = 0
+    """Readings that came into windows: those are written, or corrected."""
+    known: int = 0
+    """Readings that were stored before: the rest of an uplink that was refused in part."""
+    late: int = 0
+    """Readings behind their window's lateness: written raw, corrected no window …"""
+    late_first_ns: int = 0
+    late_last_ns: int = 0
+    """… with event times from the first to the last, ns UTC; 0 where there is none."""
+
+    def take_uplinks(self, uplinks: int, rejections: Sequence[Rejection]) -> None:
+        """Count uplinks, and all that was refused of them."""
+        self.uplinks += uplinks
+        self.again += len({one.index for one in rejections})
+        self.refused.update(reason.value for _, reason in {(one.index, one.reason) for one in rejections})
+
+    def take_late(self, readings: int, times_ns: Iterable[int]) -> None:
+        """Count late readings, whose rows have these event times."""
+        self.late += readings
+        times = [time for time in (*times_ns, self.late_first_ns, self.late_last_ns) if time]
+        self.late_first_ns, self.late_last_ns = min(times, default=0), max(times, default=0)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values, for JSON."""
+        return asdict(self) | {"refused": dict(self.refused)}

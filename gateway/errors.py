@@ -8,6 +8,7 @@
     ├── StateError              the checkpoint cannot be written or read: fatal
     ├── BackupError             a backup cannot be made, or is not what was written
     ├── QueryError              a question that the embedded store cannot answer
+    ├── NotReady                the gateway cannot do that now
     ├── SinkUnavailable         try again later (after `retry_after_s` where the server said so)
     └── PointsRejected          these points, for this reason: to quarantine; the others are stored
 
@@ -76,6 +77,10 @@ class BackupError(EcluseError):
 
 class QueryError(EcluseError):
     """A question that the embedded store cannot answer."""
+
+
+class NotReady(EcluseError):  # noqa: N818 - says a state of the gateway
+    """The gateway cannot do now what it was asked to."""
 
 
 class SinkUnavailable(EcluseError):  # noqa: N818 - says a state of the sink, not a fault of ours

@@ -98,6 +98,18 @@ class Releases:
 
 
 @dataclass(frozen=True, slots=True)
+class Origin:
+    """Where uplinks stood first that were let in again from quarantine: all in one record, at `position`.
+
+    `places` is int64[n], ascending: their numbers in it; `at_ns` is when they were let in, ns UTC.
+    """
+
+    position: int
+    places: Int64
+    at_ns: int
+
+
+@dataclass(frozen=True, slots=True)
 class RawBatch:
     """Uplinks read together from one connection, in the order in which the broker sent them.
 
@@ -107,6 +119,7 @@ class RawBatch:
     `era` is the clock's when they were read (`ports.Clock`): it says what `received_ns` is by.
     At QoS 2 PUBREL frames stand among them in `frames`, and `releases` has what they say; there may
     then be no uplink at all.
+    `origin` is of uplinks that come back from quarantine: they have the receive time with which they came.
     """
 
     source: str
@@ -122,9 +135,19 @@ class RawBatch:
     releases: Releases | None = None
     position: int = 0
     era: int = 0
+    origin: Origin | None = None
 
     def __len__(self) -> int:
         return len(self.topics)
+
+    @property
+    def at_ns(self) -> int:
+        """When the journal took them, or is to, ns UTC."""
+        return self.received_ns if self.origin is None else self.origin.at_ns
+
+    def place(self, index: int) -> int:
+        """Return the number of an uplink in the record where it first stood."""
+        return index if self.origin is None else int(self.origin.places[index])
 
     def record(self) -> Frames:
         """Return the journal's record of them."""
@@ -179,6 +202,22 @@ class Frames:
     frames: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class Readmitted:
+    """A journal record of uplinks that were let in again from quarantine, all of one earlier record.
+
+    `origin` is that record's position, `received_ns` its receive time, `places` the uplinks' numbers in it,
+    ascending: where a device told no time, they are the identity of what it said. `frames` holds the uplinks
+    as PUBLISH frames of MQTT 5 at QoS 0 (RETAIN as it was), end to end. `at_ns` is when they were let in.
+    """
+
+    at_ns: int
+    origin: int
+    received_ns: int
+    places: tuple[int, ...]
+    frames: bytes
+
+
 class ControlKind(StrEnum):
     """What a control record changes from its place in the journal on."""
 
@@ -212,6 +251,10 @@ class Control:
     body: bytes
 
 
+Record = Frames | Control | Readmitted
+"""What a journal holds."""
+
+
 @dataclass(frozen=True, slots=True)
 class Rejection:
     """An uplink (or some of its readings) that was refused.
@@ -230,7 +273,8 @@ class Rejection:
 class Refused:
     """A refused uplink, whole, on its way to quarantine; (position, index) is its place in the journal.
 
-    `site`, `device` and `profile` are empty where its topic told none.
+    `index` is its number in the record where it first stood, whichever record `position` is. `site`, `device`
+    and `profile` are empty where its topic told none. `retained`: the broker had kept it.
     """
 
     position: int
@@ -243,6 +287,26 @@ class Refused:
     site: str = ""
     device: str = ""
     profile: str = ""
+    retained: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """Which rows of the quarantine are meant: those that match all that is given.
+
+    `since_ns` and `until_ns`: received at the one or later, and before the other, ns UTC. `after` and
+    `through` are rows' numbers, the first exclusive: they hold a long piece of work to what was there when
+    it began.
+    """
+
+    reason: str | None = None
+    site: str | None = None
+    device: str | None = None
+    profile: str | None = None
+    since_ns: int | None = None
+    until_ns: int | None = None
+    after: int = 0
+    through: int | None = None
 
 
 class SeriesTable:

@@ -147,9 +147,8 @@ class QuarantineOutlet:
         self._clock = clock
 
     async def take(self, product: Product) -> None:
-        """Keep the refused uplinks; a replay puts the same rows, which changes nothing."""
-        if product.refused:
-            await self._store.put(product.refused)
+        """Keep the refused uplinks, let go of those that came in again; a replay of it changes nothing."""
+        await self._store.put(product.refused, gone=product.readmitted)
 
     async def points(self, sink: str, lines: Sequence[tuple[bytes, str]]) -> None:
         """Keep points that a sink refused, each with the sink's reason."""
@@ -182,7 +181,7 @@ class QuarantineOutlet:
 
     async def settle(self) -> dict[str, Any]:
         """How many rows there were, ever: durable already, and keyed by their place in the journal."""
-        return {"ever": self._store.rows + self._store.evicted}
+        return {"ever": self._store.ever}
 
     async def recover(self, mark: dict[str, Any]) -> None:
         """Nothing to cut back; what the checkpoint knows of and the file has no more is said, and counted."""

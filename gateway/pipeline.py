@@ -3,9 +3,9 @@
 Delivery guarantees: an uplink is acknowledged only once the journal has it; everything behind the
 journal is a function of it, so a crash at any `await` below is repaired by `recover`. What is cut off
 between append and acknowledge is sent again by the broker and found to be a duplicate, where it has a
-device time or a sequence, or came at QoS 2. A task that is cancelled inside `receive`, `change`, `note`,
-`work` or `watch` is such a crash: nothing more may flow in this process, since the journal may hold what was
-not treated.
+device time or a sequence, or came at QoS 2. A task that is cancelled inside `receive`, `note`, `work` or
+`watch` is such a crash: nothing more may flow in this process, since the journal may hold what was not
+treated. One that is cancelled inside `change` or `readmit` sees to that itself.
 
 While the clock is suspect, everything is journalled and acknowledged as ever, and treated only once it is
 settled, from the journal: see `gateway.suspicion`.
@@ -22,6 +22,7 @@ from gateway import suspicion
 from gateway.batch_queue import BatchQueue, Entry
 from gateway.checkpoints import Checkpoints
 from gateway.clock_watch import ClockWatch
+from gateway.errors import NotReady
 from gateway.model import Control, ControlKind, Frames, RawBatch
 from gateway.rereading import gathered, parted
 from gateway.saving import Cut
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Sequence
 
     from gateway.checkpoints import Outlet
+    from gateway.model import Readmitted
     from gateway.ports import Journal, Meters, Source, StateStore, SteppingClock
     from gateway.saving import Saved
     from gateway.suspicion import Span
@@ -74,7 +76,7 @@ class River:
         clock: SteppingClock,
         meters: Meters,
         pace: Pace,
-        scan: Callable[[Frames, int], RawBatch],
+        scan: Callable[[Frames | Readmitted, int], RawBatch],
         keep_after: Callable[[], int],
         caught_up: Callable[[], bool],
     ) -> None:
@@ -143,7 +145,7 @@ class River:
         if not records:
             return True
         treated = asyncio.Event()
-        async with self._order:
+        async with self._in_order():
             if self.watched.span is not None:
                 return False
             positions = await self._journal.append_many(records)
@@ -163,6 +165,42 @@ class River:
             position = await self._journal.append(record)
             if self.watched.span is None:
                 await self.queue.put(Entry(position, record))
+
+    async def readmit(self, records: Sequence[Readmitted]) -> None:
+        """Let uplinks in again from quarantine; returns once they were treated and what came of it delivered.
+
+        Raises NotReady, with nothing done, where an outlet is full, or while the clock is suspect.
+        """
+        if not records:
+            return
+        if full := [outlet.name for outlet in self._outlets if outlet.full]:
+            what = f"nothing is taken in for now: {', '.join(full)} is full"
+            raise NotReady(what, hint="a sink does not take what waits for it: ecluse status")
+        batches = [self._scan(record, 0) for record in records]  # first: what is journalled must be readable
+        treated = asyncio.Event()
+        async with self._in_order():
+            if self.watched.span is not None:
+                hint = "it is by itself, in a minute, or once confirmed: ecluse clock"
+                raise NotReady("the clock is suspect: nothing is let in before it is settled", hint=hint)
+            positions = await self._journal.append_many(records)
+            self._count(sum(map(len, batches)))
+            for position, batch in zip(positions, batches, strict=True):
+                last = treated if position == positions[-1] else None
+                await self.queue.put(Entry(position, replace(batch, position=position), last))
+        await treated.wait()
+
+    @contextlib.asynccontextmanager
+    async def _in_order(self) -> AsyncGenerator[None, None]:
+        """Hold the journal's order. Who is cancelled meanwhile may have appended what the queue never gets.
+
+        Nothing is treated then any more, lest what stands behind it be: the next start replays all of it.
+        """
+        async with self._order:
+            try:
+                yield
+            except asyncio.CancelledError:
+                self.leave()
+                raise
 
     async def receive(self, source: Source) -> None:
         """Journal and acknowledge what the source reads, until it ends.
@@ -347,8 +385,8 @@ class River:
         else:
             book.journalled += aside
             self._count(sum(entry.uplinks for entry in entries))
-        received = [e.content.received_ns for e in entries if isinstance(e.content, RawBatch)]
-        await self._pass(entries, now_ns=min([self._clock.now_ns(), *received[-1:]]), caught_up=False)
+        taken = [e.content.at_ns for e in entries if isinstance(e.content, RawBatch)]
+        await self._pass(entries, now_ns=min([self._clock.now_ns(), *taken[-1:]]), caught_up=False)
         self.position = through
         await self._checkpoint_in_time()
 
@@ -373,8 +411,6 @@ class River:
             else:
                 self._treatment.control(entry.content)
             batches = []
-            if entry.treated is not None:
-                entry.treated.set()
         self._treatment.uplinks(batches)
         self.connection = max([self.connection, *(entry.connection for entry in entries)])
         self.position = entries[-1].position if entries else self.position
@@ -383,6 +419,9 @@ class River:
                 await self._deliver()
             self._flushed_ns = self._clock.monotonic_ns()
         await self._deliver()
+        for entry in entries:
+            if entry.treated is not None:
+                entry.treated.set()
 
     async def _rewrite(self, record: Control) -> None:
         """Deliver what stands before a rewriting, then it: of each point the last writing must be the last.

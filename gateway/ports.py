@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterable, Sequence
+    from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 
     import pyarrow as pa
 
-    from gateway.model import Changes, Control, Frames, RawBatch
+    from gateway.model import Changes, Chosen, RawBatch, Record
 
 
 class Clock(Protocol):
@@ -103,11 +103,11 @@ class SteppingClock(Clock, Protocol):
 class Journal(Protocol):
     """The durable log of raw frames and control records."""
 
-    async def append(self, record: Frames | Control) -> int:
+    async def append(self, record: Record) -> int:
         """Return the record's position once it is durable. Raises `JournalError` (fatal)."""
         ...
 
-    async def append_many(self, batch: Sequence[Frames | Control]) -> list[int]:
+    async def append_many(self, batch: Sequence[Record]) -> list[int]:
         """Return the records' positions, in order and without gaps, once all are durable, together."""
         ...
 
@@ -121,7 +121,7 @@ class Journal(Protocol):
         """The time of the last record, ns UTC; 0 where there is none."""
         ...
 
-    def read(self, after: int) -> AsyncGenerator[tuple[int, Frames | Control], None]:
+    def read(self, after: int) -> AsyncGenerator[tuple[int, Record], None]:
         """Yield the records behind `after`, in order, to the end as it was when reading began.
 
         What is damaged is left out. To be closed where it is given up (`contextlib.aclosing`).
@@ -134,6 +134,22 @@ class Journal(Protocol):
 
     async def trim(self, before: int) -> None:
         """Unlink whole segments that hold only records before `before` and are past retention."""
+        ...
+
+
+class Quarantine(Protocol):
+    """What people do with what was refused. Each call takes a bounded part of the rows that are chosen.
+
+    An answer holds plain values: `rows` (taken now), `next` (the number to go on after; None at the end),
+    and what became of them.
+    """
+
+    async def replay(self, chosen: Chosen, *, limit: int, rehearse: bool) -> Mapping[str, Any]:
+        """Let uplinks in again, or see what would become of them (`rehearse`). Raises `NotReady`."""
+        ...
+
+    async def drop(self, chosen: Chosen, *, limit: int) -> Mapping[str, Any]:
+        """Delete rows for good."""
         ...
 
 

@@ -11,7 +11,7 @@ from gateway.model import Control
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 
-    from gateway.model import Frames, RawBatch
+    from gateway.model import Frames, RawBatch, Readmitted
     from gateway.ports import Journal
     from gateway.suspicion import Corrections
 
@@ -34,7 +34,7 @@ async def gathered(
     *,
     after: int,
     through: int,
-    scan: Callable[[Frames, int], RawBatch],
+    scan: Callable[[Frames | Readmitted, int], RawBatch],
     corrections: Corrections,
     most: int,
     most_bytes: int,

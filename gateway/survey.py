@@ -159,6 +159,8 @@ class Survey:
             sinks={name: self._sink_book(log, name) for log in self._logs for name in log.sinks},
             reasons=dict(books.reasons),
             quarantine_evicted=self._quarantine.evicted + books.not_kept,
+            quarantine_replayed=books.from_quarantine,
+            quarantine_dropped=self._quarantine.dropped,
             late=books.late,
             windows=books.windows,
             corrections=books.corrections,

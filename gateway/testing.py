@@ -15,7 +15,7 @@ from gateway.model import Frames
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
 
-    from gateway.model import Changes, Control, RawBatch
+    from gateway.model import Changes, RawBatch, Record
     from gateway.ports import Clock
 
 
@@ -23,7 +23,7 @@ class MemoryJournal:
     """`ports.Journal` that keeps its records in memory, for as long as it lives. Trims all that it may."""
 
     def __init__(self) -> None:
-        self.records: dict[int, Frames | Control] = {}
+        self.records: dict[int, Record] = {}
         self.end = 0
 
     @property
@@ -34,17 +34,17 @@ class MemoryJournal:
             return 0
         return record.received_ns if isinstance(record, Frames) else record.at_ns
 
-    async def append(self, record: Frames | Control) -> int:
+    async def append(self, record: Record) -> int:
         """Return the record's position."""
         self.end += 1
         self.records[self.end] = record
         return self.end
 
-    async def append_many(self, batch: Sequence[Frames | Control]) -> list[int]:
+    async def append_many(self, batch: Sequence[Record]) -> list[int]:
         """Return the records' positions, in order and without gaps."""
         return [await self.append(record) for record in batch]
 
-    async def read(self, after: int) -> AsyncGenerator[tuple[int, Frames | Control], None]:
+    async def read(self, after: int) -> AsyncGenerator[tuple[int, Record], None]:
         """Yield the records behind `after`, in order, to the end as it was when reading began."""
         for position, record in list(self.records.items()):
             if position > after:

@@ -9,12 +9,13 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import Counter
 from dataclasses import dataclass, field, replace
-from itertools import accumulate
+from itertools import accumulate, groupby
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import orjson
 
+from gateway.books import Outcome
 from gateway.decode.decoder import decode_together
 from gateway.decode.parameters import Parameters
 from gateway.decode.routes import Routes, table_key
@@ -57,6 +58,7 @@ A record is one read: only a flood brings more. Each invented name would else be
 push out what real devices sent. By record, so that a replay keeps the same ones.
 """
 _OF_STRANGERS = frozenset({Reason.UNKNOWN_DEVICE, Reason.UNKNOWN_TOPIC})
+_RETAIN = 0x01
 
 
 @dataclass(slots=True)
@@ -70,11 +72,15 @@ class Product:
     rewritten: list[Rewrite] = field(default_factory=list)
     """What a reprocessing writes or removes; each in a product of its own, since the order counts."""
     refused: list[Refused] = field(default_factory=list)
+    readmitted: list[tuple[int, int, int]] = field(default_factory=list)
+    """Uplinks that were let in again: the position where they first stood, their number there, its time."""
     oldest_ns: int = 0
     """Receive time of the oldest uplink behind these points; 0 where there is none."""
 
     def __bool__(self) -> bool:
-        return bool(self.raw or self.windows or self.settled or self.rewritten or self.refused)
+        return bool(
+            self.raw or self.windows or self.settled or self.rewritten or self.refused or self.readmitted
+        )
 
 
 class Treatment:
@@ -103,6 +109,7 @@ class Treatment:
         self._observer = observer
         self._select = select
         self._product = Product()
+        self._outcome = Outcome()
         self._heard_ns = 0
         """Receive time of the last uplink treated."""
         self._groups: dict[tuple[str, str], _Group] = {}
@@ -138,22 +145,52 @@ class Treatment:
 
     def uplinks(self, batches: Sequence[RawBatch]) -> None:
         """Treat batches that stand one after the other in the journal."""
-        if not batches:
-            return
-        self._take_devices()
+        for again, some in groupby(batches, key=lambda batch: batch.origin is not None):
+            self._take_devices()
+            if again:
+                self._let_in(list(some))
+            else:
+                self._received(list(some))
+
+    def _received(self, batches: Sequence[RawBatch]) -> None:
+        """Treat what the broker brought."""
         decoded = decode_together(batches, self.routes, self.identities, self.rates)
-        rejections = list(decoded.rejections)
-        for readings in decoded.readings:
-            rejections += self._readings(readings)
-        self._count(decoded, rejections, sum(map(len, batches)))
         located = _Located(batches)
-        self._refuse([*rejections, *decoded.samples], located)
+        self._decoded(decoded, located)
         if len(decoded.limited):
             self.books.reasons[Reason.RATE_LIMITED.value] += len(decoded.limited) - len(decoded.samples)
         self._heard_ns = batches[-1].received_ns
         self._observe(decoded, located)
         if not self._product.oldest_ns:
             self._product.oldest_ns = next((batch.received_ns for batch in batches if len(batch)), 0)
+
+    def _let_in(self, batches: Sequence[RawBatch]) -> None:
+        """Treat what was let in again from quarantine.
+
+        It is no repetition of itself and no more of a flood than it was, and who said it was not heard now.
+        """
+        self._observer.heard(self.routes.take_heard(), self._heard_ns)
+        decoded, located = decode_together(batches, self.routes), _Located(batches)
+        self.routes.take_heard()
+        rejections = self._decoded(decoded, located, self._outcome)
+        for batch in batches:
+            if batch.origin is not None:
+                position, places = batch.origin.position, batch.origin.places.tolist()
+                self._product.readmitted += [(position, place, batch.received_ns) for place in places]
+        self.books.from_quarantine += len(located)
+        self._outcome.take_uplinks(len(located), rejections)
+        self._outcome.ignored += len(decoded.ignored)
+
+    def _decoded(
+        self, decoded: Decoded, located: _Located, outcome: Outcome | None = None
+    ) -> list[Rejection]:
+        """Take what decoding gave; returns all that was refused of it."""
+        rejections = list(decoded.rejections)
+        for readings in decoded.readings:
+            rejections += self._readings(readings, outcome)
+        self._count(decoded, rejections, len(located))
+        self._refuse([*rejections, *decoded.samples], located)
+        return rejections
 
     def close_windows(self, now_ns: int, *, settled: bool) -> Iterator[None]:
         """Write the windows whose time has come; `settled`: those too that are written only once.
@@ -186,6 +223,11 @@ class Treatment:
         """Return the site, the device and the profile of a topic; empty where it tells none."""
         return self.routes.whose(topic)
 
+    def take_outcome(self) -> Outcome:
+        """Return what became of the uplinks that were let in again since the last call."""
+        outcome, self._outcome = self._outcome, Outcome()
+        return outcome
+
     def _session_lost(self, record: Control) -> None:
         """Note that what the broker had in flight is gone, and that it may have forgotten more."""
         self.identities.lost(**orjson.loads(record.body))
@@ -205,8 +247,8 @@ class Treatment:
         product, self._product = self._product, Product()
         return product
 
-    def _readings(self, readings: Readings) -> list[Rejection]:
-        """Take one group's readings; returns those refused now."""
+    def _readings(self, readings: Readings, outcome: Outcome | None) -> list[Rejection]:
+        """Take one group's readings, and note in `outcome` what became of them; returns those refused now."""
         book = self.books.readings
         book.decoded += readings.count()
         kept, rejections = bound(readings)
@@ -222,6 +264,10 @@ class Treatment:
             book.conflicting += settled.conflicting
             self.books.late += settled.late_readings
             self._product.raw += raw_points(settled.raw, group.tags)
+            if outcome is not None:
+                outcome.aggregated += settled.aggregated
+                outcome.known += settled.duplicates
+                outcome.take_late(settled.late_readings, settled.raw.time[settled.late].tolist())
             # A conflicting duplicate has its own column in the book; the uplink goes to quarantine.
             rejections = rejections + [replace(conflict, readings=0) for conflict in settled.conflicts]
         return rejections
@@ -280,7 +326,7 @@ class Treatment:
         site, device, profile = self.whose(topic)
         return Refused(
             position=batch.position,
-            index=index,
+            index=batch.place(index),
             received_ns=batch.received_ns,
             topic=topic,
             payload=batch.payloads[index],
@@ -289,6 +335,7 @@ class Treatment:
             site=site,
             device=device,
             profile=profile,
+            retained=bool(batch.headers[index] & _RETAIN),
         )
 
 
@@ -337,6 +384,9 @@ class _Located:
     def __init__(self, batches: Sequence[RawBatch]) -> None:
         self._batches = batches
         self._ends = list(accumulate(map(len, batches)))
+
+    def __len__(self) -> int:
+        return self._ends[-1]
 
     def of(self, place: int) -> tuple[RawBatch, int]:
         """Return the batch, and the place in it."""

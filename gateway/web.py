@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from gateway.console.page import StatusPage
     from gateway.console.values import StatusValues
     from gateway.intake import RewriteIntake
-    from gateway.ports import TimeSeries
+    from gateway.ports import Quarantine, TimeSeries
     from gateway.sinks.writer import Writer
     from gateway.survey import Survey
 
@@ -70,6 +70,7 @@ async def serve(
     copies: StoreCopies,
     intake: RewriteIntake,
     lend: Callable[[], bool],
+    quarantine: Quarantine,
     stopping: asyncio.Event,
 ) -> None:
     """Serve until `stopping`, or until cancelled; then finish what is being answered.
@@ -102,6 +103,7 @@ async def serve(
         copy_stores=copies.make,
         rewrite=intake.take,
         lend=lend,
+        quarantine=quarantine,
     )
     server = _Server(
         uvicorn.Config(

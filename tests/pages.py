@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import uvicorn
@@ -31,8 +31,10 @@ from gateway.sinks.embedded import EmbeddedSettings, EmbeddedSink
 from tests.processes import wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
+
+    from gateway.model import Chosen
 
 NOW_NS = 1_795_342_500_000_000_000
 """2026-11-22T10:15:00Z."""
@@ -184,12 +186,36 @@ def close(store: EmbeddedSink) -> None:
 
 
 @dataclass
+class ToldQuarantine:
+    """`ports.Quarantine` that answers as it was told to, one after the other, and notes what was asked."""
+
+    answers: list[Mapping[str, Any] | Exception] = field(default_factory=list)
+    asked: list[tuple[str, Chosen, int]] = field(default_factory=list)
+
+    async def replay(self, chosen: Chosen, *, limit: int, rehearse: bool) -> Mapping[str, Any]:
+        """Answer."""
+        return self._answer("rehearse" if rehearse else "replay", chosen, limit)
+
+    async def drop(self, chosen: Chosen, *, limit: int) -> Mapping[str, Any]:
+        """Answer."""
+        return self._answer("drop", chosen, limit)
+
+    def _answer(self, what: str, chosen: Chosen, limit: int) -> Mapping[str, Any]:
+        self.asked.append((what, chosen, limit))
+        answer = self.answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+@dataclass
 class Site:
     """A served page: its address, and which sinks were paused. `now` may be exchanged while it runs."""
 
     url: str
     now: Snapshot
     paused: list[tuple[str, float]] = field(default_factory=list)
+    quarantine: ToldQuarantine = field(default_factory=ToldQuarantine)
     refuses: Exception | None = None
     """What copying the stores ends with."""
     rewritten: list[bytes] = field(default_factory=list)
@@ -248,6 +274,7 @@ def site(
         copy_stores=copy_stores,
         rewrite=served.rewrite,
         lend=lambda: True,
+        quarantine=served.quarantine,
     )
     app = application(answers, key=Key(token))
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning", ws="none", lifespan="off"))

@@ -9,7 +9,7 @@ import orjson
 import pytest
 
 from gateway.clock import ManualClock
-from gateway.model import Column, FieldType, Points, Reason, Refused
+from gateway.model import Chosen, Column, FieldType, Points, Reason, Refused
 from gateway.outlets import POINTS_AN_ENTRY, LogOutlet, QuarantineOutlet, arrow, line_protocol
 from gateway.quarantine.reader import BROKER
 from gateway.quarantine.store import QuarantineStore
@@ -174,7 +174,7 @@ async def test_the_head_of_a_packet_is_kept_once(quarantine: QuarantineStore) ->
     head = Refused(0, 77, START_NS, b"t", b"zz", Reason.TOO_LARGE, "why", "lyon", "bin-1", "bin-level")
     for _ in range(3):
         await refuse.packet(head)
-    (kept,) = await quarantine.list(reason="too large")
+    (kept,) = await quarantine.list(Chosen(reason="too large"))
     assert (kept.payload, kept.sink, kept.site, kept.device) == (b"zz", BROKER, "lyon", "bin-1")
     assert quarantine.evicted == 51
 

@@ -1,11 +1,11 @@
-"""The gateway's HTTP: status page, health, metrics, and the questions of `ecluse query`.
+"""The gateway's HTTP: status page, health, metrics, the questions of `ecluse query`, and the quarantine.
 
-Read-only but for five things: pausing a sink, confirming a suspect clock, copying the embedded stores for a
-backup, taking what `ecluse replay --apply` writes and removes, and stepping aside for a command that needs
-the state folder. Where there is a token, everything but `/healthz` and `/readyz` asks for it, as a Bearer
-token or as the password of any user. Where there is none, only requests addressed to this machine's own
-names are answered: a page of another site that a browser here is looking at cannot read the status by giving
-its own name our address.
+Read-only but for six things: pausing a sink, confirming a suspect clock, copying the embedded stores for a
+backup, taking what `ecluse replay --apply` writes and removes, stepping aside for a command that needs the
+state folder, and what `ecluse quarantine` does with what was refused. Where there is a token, everything but
+`/healthz` and `/readyz` asks for it, as a Bearer token or as the password of any user. Where there is none,
+only requests addressed to this machine's own names are answered: a page of another site that a browser here
+is looking at cannot read the status by giving its own name our address.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, R
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
+from gateway.api.quarantine import QuarantineAnswers
 from gateway.api.questions import answer
 from gateway.clock import rfc3339
 from gateway.errors import BackupError, QueryError, SinkUnavailable
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from gateway.health.snapshot import Snapshot
-    from gateway.ports import TimeSeries
+    from gateway.ports import Quarantine, TimeSeries
 
     Page = Callable[[str], Awaitable[str]]
     """Accept-Language header → HTML."""
@@ -130,7 +131,9 @@ class Answers:
         copy_stores: Callable[[], Awaitable[Sequence[str]]],
         rewrite: Callable[[bytes], Awaitable[str]],
         lend: Callable[[], bool],
+        quarantine: Quarantine,
     ) -> None:
+        self.quarantine = QuarantineAnswers(quarantine)
         self._snapshot = snapshot
         self._page = page
         self._store = store
@@ -246,6 +249,8 @@ def application(answers: Answers, *, key: Key) -> Starlette:
             Route("/api/stores/copies", answers.copy_stores, methods=["POST"]),
             Route("/api/rewrites", answers.rewrites, methods=["POST"]),
             Route("/api/lend", answers.lend, methods=["POST"]),
+            Route("/api/quarantine/replay", answers.quarantine.replay, methods=["POST"]),
+            Route("/api/quarantine/drop", answers.quarantine.drop, methods=["POST"]),
             Mount("/static", StaticFiles(directory=static)),
         ],
         middleware=[Middleware(Guard, key=key)],

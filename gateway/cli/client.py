@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 TIMEOUT_S = 60
 """A question over a year of readings takes a while."""
+WORK_TIMEOUT_S = 600
+"""What the gateway is to do waits for what it does already, such as a fleet's day of windows."""
 
 
 class Client:

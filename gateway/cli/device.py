@@ -78,7 +78,7 @@ def adopt(
 ) -> None:
     """Put a device into the registry's file; a gateway that runs takes it in within seconds.
 
-    What it sent before waits in quarantine.
+    What it sent before waits in quarantine: ecluse quarantine replay --device ID lets it in.
 
     Example:
       ecluse device adopt lyon bin-00042 --profile bin-level --param empty=1800 --place street='Rue Mercière'

@@ -1,8 +1,7 @@
-"""`ecluse quarantine`: what was refused, whole, and why. Only reads, whether a gateway runs or not."""
+"""`ecluse quarantine`: what was refused, whole, and why; how it comes out again."""
 
 from __future__ import annotations
 
-import contextlib
 import sys
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,20 +11,27 @@ from rich.text import Text
 from gateway import config
 from gateway.cli.failures import told
 from gateway.cli.options import ConfigOption, verbatim
+from gateway.cli.quarantine_choice import (
+    DeviceOption,
+    ProfileOption,
+    ReasonOption,
+    SinceOption,
+    SiteOption,
+    UntilOption,
+    chosen,
+    reader,
+)
+from gateway.cli.quarantine_export import export
+from gateway.cli.quarantine_replay import drop, replay
 from gateway.cli.terminal import console, printable, table
-from gateway.clock import Scale, SystemClock, rfc3339
+from gateway.clock import rfc3339
 from gateway.errors import EcluseError
-from gateway.literals import duration_ns
-from gateway.profiles.durations import instant_ns
-from gateway.quarantine.reader import BROKER, QuarantineReader
+from gateway.quarantine.reader import BROKER
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from gateway.quarantine.reader import QuarantineRow
-
-QUARANTINE_FILE = "quarantine.db"
-"""The quarantine, in the state folder."""
 
 _SHOWN = 60
 _HEX_COLUMNS = 32
@@ -34,21 +40,23 @@ _HEX_COLUMNS = 32
 def verbs() -> typer.Typer:
     """Return `ecluse quarantine …`."""
     group = typer.Typer(
-        help="Refused uplinks: list them, look at one.", no_args_is_help=True, rich_markup_mode=None
+        help="Refused uplinks: list, look at one, export, let in again, drop.",
+        no_args_is_help=True,
+        rich_markup_mode=None,
     )
     group.command(name="list", help=verbatim(list_rows))(list_rows)
-    group.command(help=verbatim(show))(show)
+    for verb in (show, export, replay, drop):
+        group.command(help=verbatim(verb))(verb)
     return group
 
 
 def list_rows(
-    reason: Annotated[str, typer.Option(help="Only with this reason, such as 'not json'.")] = "",
-    site: Annotated[str, typer.Option(help="Only of this site.")] = "",
-    device: Annotated[str, typer.Option(help="Only of this device.")] = "",
-    profile: Annotated[str, typer.Option(help="Only of this profile.")] = "",
-    since: Annotated[
-        str, typer.Option(help="Only received since then: a span of gateway time (2h), or RFC 3339.")
-    ] = "",
+    reason: ReasonOption = "",
+    site: SiteOption = "",
+    device: DeviceOption = "",
+    profile: ProfileOption = "",
+    since: SinceOption = "",
+    until: UntilOption = "",
     limit: Annotated[int, typer.Option(min=1, help="At most so many, the newest.")] = 50,
     config_file: ConfigOption = None,
 ) -> None:
@@ -60,17 +68,12 @@ def list_rows(
     """
     with told():
         settings = config.load(config_file)
-        since_ns = _since(since, settings)
-        with _reader(settings) as reader:
-            rows = reader.list(
-                reason=reason or None,
-                site=site or None,
-                device=device or None,
-                profile=profile or None,
-                since_ns=since_ns,
-                limit=limit,
-            )
-            counts, evicted = reader.counts(), reader.evicted()
+        choice = chosen(
+            settings, reason=reason, site=site, device=device, profile=profile, since=since, until=until
+        )
+        with reader(settings) as quarantine:
+            rows = quarantine.list(choice, limit=limit)
+            counts, evicted = quarantine.counts(), quarantine.evicted()
     screen = console()
     if not counts:
         screen.print("Nothing is in quarantine.")
@@ -99,8 +102,8 @@ def show(
       ecluse quarantine show 12 --raw | ecluse profile try device_profiles/bin-level --param empty=1800
     """
     with told():
-        with _reader(config.load(config_file)) as reader:
-            found = reader.show(row)
+        with reader(config.load(config_file)) as quarantine:
+            found = quarantine.show(row)
         if found is None:
             hint = "it may have given way to newer ones: ecluse quarantine list"
             raise EcluseError(f"there is no {row} in quarantine", hint=hint)
@@ -112,38 +115,6 @@ def show(
         screen.print(Text(f"{name:<10}", style="bold") + Text(printable(value)), soft_wrap=True)
     screen.print(Text("payload", style="bold") + Text(f"   {len(found.payload)} bytes"))
     screen.print(Text(_payload(found.payload)), soft_wrap=True)
-
-
-def _since(text: str, settings: config.Settings) -> int | None:
-    if not text:
-        return None
-    with contextlib.suppress(ValueError):
-        return _clock(settings).now_ns() - duration_ns(text)
-    try:
-        return instant_ns(text)
-    except ValueError as error:
-        what = f"«{text}» is neither a span such as 2h nor a time such as 2026-11-22T10:00:00Z"
-        raise typer.BadParameter(what, param_hint="--since") from error
-
-
-def _clock(settings: config.Settings) -> SystemClock:
-    """Return the gateway's clock, which a demonstration scales."""
-    file = settings.time_scale_file
-    try:
-        return SystemClock(Scale.read(file) if file else None)
-    except (OSError, ValueError, TypeError) as error:
-        raise EcluseError(f"{file} cannot be read: {error}") from error
-
-
-@contextlib.contextmanager
-def _reader(settings: config.Settings) -> Iterator[QuarantineReader]:
-    """Open the quarantine. Raises EcluseError where no gateway has made one, StateError."""
-    file = settings.state_dir / QUARANTINE_FILE
-    if not file.is_file():
-        hint = "is --config the one of the gateway?"
-        raise EcluseError(f"no gateway has run with the state folder {settings.state_dir}", hint=hint)
-    with contextlib.closing(QuarantineReader.open(file)) as reader:
-        yield reader
 
 
 def _row(row: QuarantineRow) -> tuple[object, ...]:
@@ -174,7 +145,9 @@ def _facts(row: QuarantineRow) -> Iterator[tuple[str, str]]:
         where = f"outbox entry {row.position} of {row.sink}" if row.sink else f"journal record {row.position}"
         yield "place", f"{where}, number {row.index} in it"
     if row.damaged:
-        yield "damaged", "the payload is not what was put here: look at the disk, and do not replay it"
+        yield "damaged", "the payload is not what was put here: look at the disk. It is not replayed"
+    if row.retained:
+        yield "retained", "the broker had kept it, and said it when the gateway subscribed"
 
 
 def _payload(payload: bytes) -> str:

@@ -38,6 +38,7 @@ def status(
         screen = console()
         for part in (_components(now), _subscriptions(now), books_table(now), _queues(now)):
             screen.print(part)
+        screen.print(_quarantine(now))
     sys.exit(Exit.OK if now["ready"] and now["balanced"] else Exit.PROBLEMS)
 
 
@@ -91,6 +92,15 @@ def _book(name: str, total: str, book: dict[str, int]) -> tuple[object, ...]:
 def _sink_columns(book: dict[str, int]) -> dict[str, int]:
     columns = ("made", "stored", "waiting", "refused", "dropped", "superseded", "difference")
     return {column: book[column] for column in columns}
+
+
+def _quarantine(now: dict[str, Any]) -> str:
+    """Say what is beside the sums."""
+    replayed, evicted, dropped = (now[f"quarantine_{what}"] for what in ("replayed", "evicted", "dropped"))
+    return (
+        f"Quarantine: {replayed} uplinks let in again (each journalled once more), "
+        f"{evicted} rows gave way to newer ones, {dropped} dropped by a person."
+    )
 
 
 def _queues(now: dict[str, Any]) -> Table:

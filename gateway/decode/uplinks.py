@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 class Uplinks:
     """n uplinks as columns; batches follow each other in the order given.
 
-    `received_ns` int64[n] is the receive time of each one's record, `place` int64[n] its number in
-    that record, `headers` uint8[n] its frame's first byte, `codes` int32[n] its route.
+    `received_ns` int64[n] is the receive time of the record where each one first stood, `place` int64[n] its
+    number there, `headers` uint8[n] its frame's first byte, `codes` int32[n] its route.
     """
 
     topics: list[bytes]
@@ -58,7 +58,12 @@ def lay_out(batches: Sequence[RawBatch], topics: list[bytes], codes: Int32) -> U
         topics=topics,
         payloads=_joined([batch.payloads for batch in batches]),
         received_ns=np.repeat(np.array([batch.received_ns for batch in batches], dtype=np.int64), lengths),
-        place=np.concatenate([np.arange(length, dtype=np.int64) for length in lengths]),
+        place=np.concatenate(
+            [
+                np.arange(len(one), dtype=np.int64) if one.origin is None else one.origin.places
+                for one in batches
+            ]
+        ),
         headers=np.concatenate([batch.headers for batch in batches]),
         codes=codes,
     )

@@ -8,14 +8,14 @@ from gateway.decode.topics import compile_template
 from gateway.erasure import records
 from gateway.erasure.target import topics_by
 from gateway.errors import EcluseError
-from gateway.model import NS_PER_S, Frames
+from gateway.model import NS_PER_S, Control
 from gateway.sinks.erasing import Which
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from gateway.decode.topics import Template
-    from gateway.model import Control
+    from gateway.model import Frames, Readmitted, Record
     from gateway.profiles.plan import ProfilePlan
     from gateway.quarantine.reader import QuarantineRow
     from gateway.rules import Rules
@@ -47,12 +47,12 @@ class Aged:
             known = {template.text for template in self._templates}
             self._templates += [compile_template(text) for text in topics if text not in known]
 
-    def without(self, position: int, record: Frames | Control) -> tuple[Frames | Control, int] | None:
+    def without(self, position: int, record: Record) -> tuple[Record, int] | None:
         """Return a record without what is too old, and how many uplinks went; None where nothing is.
 
         Raises `ProtocolError` where it is no sequence of frames.
         """
-        if not isinstance(record, Frames):
+        if isinstance(record, Control):
             left = records.without_points(record, self.which) if position <= self._through else None
             return None if left is None else (left, 0)
         if not self._is_old(position, record):
@@ -68,7 +68,7 @@ class Aged:
             return False
         return row.profile == self.plan.name or bool(row.topic and self._has(row.topic))
 
-    def _is_old(self, position: int, record: Frames) -> bool:
+    def _is_old(self, position: int, record: Frames | Readmitted) -> bool:
         return position <= self._through and record.received_ns < self.before_ns
 
     def _has(self, topic: bytes) -> bool:

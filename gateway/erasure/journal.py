@@ -10,7 +10,7 @@ from gateway.erasure import records
 from gateway.errors import ConfigurationError
 from gateway.ingest.wire import ProtocolError
 from gateway.journal import rewriting
-from gateway.model import Control, ControlKind, Frames
+from gateway.model import Control, ControlKind, Record
 from gateway.profiles.compile import compile_text
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class Erasing:
         sure = self._search is not None and self._search.is_plain and not left
         return f"{said}, and hold no name of the device" if sure else said
 
-    def _changed(self, position: int, record: Frames | Control) -> Frames | Control | None:
+    def _changed(self, position: int, record: Record) -> Record | None:
         if isinstance(record, Control) and record.kind is ControlKind.PROFILE:
             self._learn(record)
         try:

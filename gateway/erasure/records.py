@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import orjson
 
 from gateway.ingest import packets
-from gateway.ingest.wire import ProtocolError
-from gateway.model import ERASED_TOPIC, Control, ControlKind, Frames
+from gateway.ingest.wire import MQTT_5, ProtocolError
+from gateway.model import ERASED_TOPIC, Control, ControlKind, Frames, Readmitted
 from gateway.sinks import erasing
 
 if TYPE_CHECKING:
@@ -30,7 +30,9 @@ class Uplink(NamedTuple):
     payload: bytes
 
 
-def without_uplinks(record: Frames, is_theirs: Callable[[bytes], bool]) -> tuple[Frames, list[Uplink]] | None:
+def without_uplinks(
+    record: Frames | Readmitted, is_theirs: Callable[[bytes], bool]
+) -> tuple[Frames | Readmitted, list[Uplink]] | None:
     """Return a record without the uplinks of some topics, and what they were; None where it has none.
 
     Raises `ProtocolError` where it is no sequence of frames, as at a replay.
@@ -49,7 +51,7 @@ def without_uplinks(record: Frames, is_theirs: Callable[[bytes], bool]) -> tuple
             int(batch.headers[place]),
             ERASED_TOPIC,
             packet_id=int(batch.packet_ids[place]),
-            level=record.protocol,
+            level=record.protocol if isinstance(record, Frames) else MQTT_5,
         )
     gone = [Uplink(batch.topics[place], batch.payloads[place]) for place in theirs]
     return replace(record, frames=b"".join(frames)), gone

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from gateway.backup.files import Progress
     from gateway.config import Settings
     from gateway.erasure.target import Target
-    from gateway.model import Control, Frames
+    from gateway.model import Record
     from gateway.quarantine.reader import QuarantineRow
     from gateway.rules import Rules
     from gateway.saving import Saved
@@ -68,7 +68,7 @@ class Scope(Protocol):
         """Take the topics that a profile had."""
         ...
 
-    def without(self, position: int, record: Frames | Control) -> tuple[Frames | Control, int] | None:
+    def without(self, position: int, record: Record) -> tuple[Record, int] | None:
         """Return a record without it, and how many uplinks went; None where the record has nothing of it."""
         ...
 

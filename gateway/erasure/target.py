@@ -9,7 +9,7 @@ from gateway.decode.exchanges import mark
 from gateway.decode.routes import Routes
 from gateway.decode.topics import compile_template
 from gateway.erasure import records
-from gateway.model import Frames, SeriesTable
+from gateway.model import Control, SeriesTable
 from gateway.sinks.erasing import Which
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from gateway.decode.topics import Template
     from gateway.erasure.records import Uplink
-    from gateway.model import Control
+    from gateway.model import Record
     from gateway.quarantine.reader import QuarantineRow
     from gateway.rules import Rules
 
@@ -89,12 +89,12 @@ class Belonging:
             self._old += new
             self._known.clear()
 
-    def without(self, _position: int, record: Frames | Control) -> tuple[Frames | Control, int] | None:
+    def without(self, _position: int, record: Record) -> tuple[Record, int] | None:
         """Return a record without what is the target's, and how many uplinks went; None where nothing is.
 
         Raises `ProtocolError` where it is no sequence of frames.
         """
-        if not isinstance(record, Frames):
+        if isinstance(record, Control):
             left = records.without_device(record, self.target.key) or records.without_points(
                 record, self.which
             )

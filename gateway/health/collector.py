@@ -104,6 +104,16 @@ def _books(now: Snapshot) -> Iterator[Metric]:
         value=now.quarantine_evicted,
     )
     yield CounterMetricFamily(
+        "ecluse_quarantine_replayed",
+        "Uplinks that were let in again from quarantine.",
+        value=now.quarantine_replayed,
+    )
+    yield CounterMetricFamily(
+        "ecluse_quarantine_dropped",
+        "Quarantined rows that a person deleted.",
+        value=now.quarantine_dropped,
+    )
+    yield CounterMetricFamily(
         "ecluse_late_readings", "Readings behind their window's lateness.", value=now.late
     )
     yield CounterMetricFamily("ecluse_windows", "Windows written, corrections included.", value=now.windows)

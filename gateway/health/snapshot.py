@@ -195,6 +195,10 @@ class Snapshot:
     """Profile → event time before which its windows are final; ns UTC."""
     quarantine_evicted: int = 0
     """Quarantined rows that gave way to newer ones."""
+    quarantine_replayed: int = 0
+    """Uplinks that were let in again from quarantine: a part of journalled."""
+    quarantine_dropped: int = 0
+    """Quarantined rows that a person deleted."""
     series: int = 0
     hot_blocks: int = 0
     hot_bytes: int = 0

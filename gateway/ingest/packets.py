@@ -13,33 +13,34 @@ payloads stay bytes: whether they are UTF-8 is for decoding to judge.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from gateway.ingest.answers import Answer, Head, Oversize, PubRel, parse_answer
-from gateway.ingest.wire import MAX_REMAINING, MQTT_5, ProtocolError, binary, packet
+from gateway.ingest.wire import MAX_REMAINING, MQTT_5, ProtocolError, binary, packet, varint
 from gateway.kernel import compiled
-from gateway.model import RawBatch, Releases
+from gateway.model import Frames, Origin, RawBatch, Readmitted, Releases
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from numpy.typing import NDArray
 
-    from gateway.model import Frames
-
 PUBLISH: Final = 3
 DUP: Final = 0x08
 QOS: Final = 0x06
 QOS_1: Final = 0x02
 QOS_2: Final = 0x04
+RETAIN: Final = 0x01
 MAX_COUNT: Final = 20_000
 """Packets in one scan, at most: bounds a batch by count."""
 
 _FRAMING: Final = compiled("framing")
 _LARGEST: Final = MAX_REMAINING + 5
+QUARANTINE: Final = "quarantine"
+"""In place of a source: uplinks that were let in again."""
 KEPT: Final = 4_096
 """Bytes of its payload that are kept of a packet over the maximum."""
 _SKIMMED: Final = 65_535 + 16 + KEPT
@@ -338,12 +339,24 @@ def acknowledgements(packet_ids: NDArray[np.uint16], headers: NDArray[np.uint8])
     return out.tobytes()
 
 
-def batch_of(record: Frames, position: int) -> RawBatch:
+def frame_of(topic: bytes, payload: bytes, *, retained: bool) -> bytes:
+    """Return an uplink as a PUBLISH frame of MQTT 5 at QoS 0, without properties.
+
+    Raises ValueError where the topic is longer than 65,535 bytes, or the whole than MQTT can say.
+    """
+    return packet(PUBLISH << 4 | (RETAIN if retained else 0), binary(topic) + varint(0) + payload)
+
+
+def batch_of(record: Frames | Readmitted, position: int) -> RawBatch:
     """Return a journalled record as the batch that it was, found by the same pass.
 
-    Raises `ProtocolError` where the record is damaged: it does not hold `record.count` whole
-    PUBLISH frames, and beside them nothing but PUBREL.
+    Raises `ProtocolError` where the record is damaged: it does not hold as many whole PUBLISH frames as
+    it says, and beside them nothing but PUBREL.
     """
+    if isinstance(record, Readmitted):
+        frames = Frames(QUARANTINE, 0, "", MQTT_5, record.received_ns, len(record.places), record.frames)
+        origin = Origin(record.origin, np.array(record.places, dtype=np.int64), record.at_ns)
+        return replace(batch_of(frames, position), origin=origin)
     data = record.frames
     scan, used, _needed, error = _scan(data, record.protocol, _LARGEST, len(data) + 1)
     if error is not None:

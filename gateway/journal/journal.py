@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
     from pathlib import Path
 
-    from gateway.model import Control, Frames
+    from gateway.model import Record
 
 SEGMENT_BYTES = 256 << 20
 """Damage costs one segment, trimming frees one; each is a file."""
@@ -58,7 +58,7 @@ class JournalFigures:
 class _Waiting:
     """Some records and who waits for their first position."""
 
-    records: tuple[Frames | Control, ...]
+    records: tuple[Record, ...]
     done: asyncio.Future[int]
 
 
@@ -120,18 +120,18 @@ class Journal:
         journal.damaged += damages
         return journal
 
-    async def append(self, record: Frames | Control) -> int:
+    async def append(self, record: Record) -> int:
         """Return the record's position once it is durable. Raises JournalError (fatal)."""
         return await self._append((record,))
 
-    async def append_many(self, batch: Sequence[Frames | Control]) -> list[int]:
+    async def append_many(self, batch: Sequence[Record]) -> list[int]:
         """Return the records' positions, in order and without gaps, once all are durable, together."""
         if not batch:
             return []
         first = await self._append(tuple(batch))
         return list(range(first, first + len(batch)))
 
-    async def read(self, after: int) -> AsyncGenerator[tuple[int, Frames | Control], None]:
+    async def read(self, after: int) -> AsyncGenerator[tuple[int, Record], None]:
         """Yield the sound records behind `after`, in order, to the end as it was when reading began.
 
         What is damaged is left out and said in `damaged`. Nothing behind `after` is trimmed while it
@@ -221,7 +221,7 @@ class Journal:
             failed=self._failed,
         )
 
-    async def _append(self, batch: tuple[Frames | Control, ...]) -> int:
+    async def _append(self, batch: tuple[Record, ...]) -> int:
         if self._failed:
             raise JournalError(self._failed)
         waiting = _Waiting(batch, asyncio.get_running_loop().create_future())

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from gateway.model import Frames
+    from gateway.model import Record
 
 READ_BYTES = 4 << 20
 """Read at a time: what is in memory of the journal."""
@@ -93,7 +93,7 @@ class JournalReader:
                 return segment.first - 1
         return self.end
 
-    def read(self, after: int) -> Iterator[tuple[int, Frames | Control]]:
+    def read(self, after: int) -> Iterator[tuple[int, Record]]:
         """Yield the sound records behind a position, in order. Raises JournalError."""
         for segment in self._segments:
             done = max(after, segment.first - 1)

@@ -4,7 +4,9 @@ A blob is, little-endian: CRC-32 (u32) of all that follows and of the record's p
 then for frames: receive time (i64, ns UTC), connection (u64), protocol (u8), count (u32), the
 lengths of source and session (u16 each), source, session, the PUBLISH frames as received (`count` of
 them), with the PUBREL frames of QoS 2 that came among them; for
-control: time (i64, ns UTC), the length of its kind (u16), its kind, its body.
+control: time (i64, ns UTC), the length of its kind (u16), its kind, its body; for uplinks let in again
+from quarantine: time (i64, ns UTC), the position where they first stood (i64) and its receive time
+(i64, ns UTC), count (u32), their numbers there (u32 each), their PUBLISH frames.
 
 The position is part of the checksum, so a sound blob that turns up in another place is refused too.
 """
@@ -12,34 +14,42 @@ The position is part of the checksum, so a sound blob that turns up in another p
 from __future__ import annotations
 
 import struct
+from typing import TYPE_CHECKING
 from zlib import crc32
 
-from gateway.model import Control, ControlKind, Frames
+from gateway.model import Control, ControlKind, Frames, Readmitted
+
+if TYPE_CHECKING:
+    from gateway.model import Record
 
 FRAMES = 1
 CONTROL = 2
+READMITTED = 3
 
 _CRC = struct.Struct("<I")
 _POSITION = struct.Struct("<q")
 _FRAMES = struct.Struct("<BqQBIHH")
 _CONTROL = struct.Struct("<BqH")
+_READMITTED = struct.Struct("<BqqqI")
 
 
 class Damaged(ValueError):  # noqa: N818 - says what the blob is
     """A blob that is not what was written at that position. Never leaves the journal."""
 
 
-def encode(position: int, record: Frames | Control) -> bytes:
+def encode(position: int, record: Record) -> bytes:
     """Return the blob of a record at a position. Raises struct.error where a field is out of its range."""
     if isinstance(record, Frames):
         parts = _frames_parts(record)
+    elif isinstance(record, Readmitted):
+        parts = _readmitted_parts(record)
     else:
         kind = record.kind.value.encode()
         parts = (_CONTROL.pack(CONTROL, record.at_ns, len(kind)), kind, record.body)
     return b"".join((_CRC.pack(_checksum(position, parts)), *parts))
 
 
-def decode(position: int, blob: bytes) -> Frames | Control:
+def decode(position: int, blob: bytes) -> Record:
     """Return the record that was encoded at that position. Raises Damaged, saying why."""
     if len(blob) <= _CRC.size:
         raise Damaged(f"{len(blob)} bytes are no record")
@@ -50,17 +60,21 @@ def decode(position: int, blob: bytes) -> Frames | Control:
         return _decode_frames(blob)
     if body[0] == CONTROL:
         return _decode_control(blob)
+    if body[0] == READMITTED:
+        return _decode_readmitted(blob)
     raise Damaged(f"kind {body[0]} is unknown")
 
 
-def time_ns(record: Frames | Control) -> int:
+def time_ns(record: Record) -> int:
     """Return when a record was made: the receive time of frames, ns UTC."""
     return record.received_ns if isinstance(record, Frames) else record.at_ns
 
 
-def uplinks(record: Frames | Control) -> int:
+def uplinks(record: Record) -> int:
     """Return how many uplinks a record holds: 0 for control."""
-    return record.count if isinstance(record, Frames) else 0
+    if isinstance(record, Control):
+        return 0
+    return record.count if isinstance(record, Frames) else len(record.places)
 
 
 def _frames_parts(record: Frames) -> tuple[bytes, ...]:
@@ -75,6 +89,12 @@ def _frames_parts(record: Frames) -> tuple[bytes, ...]:
         len(session),
     )
     return head, source, session, record.frames
+
+
+def _readmitted_parts(record: Readmitted) -> tuple[bytes, ...]:
+    count = len(record.places)
+    head = _READMITTED.pack(READMITTED, record.at_ns, record.origin, record.received_ns, count)
+    return head, struct.pack(f"<{count}I", *record.places), record.frames
 
 
 def _checksum(position: int, parts: tuple[bytes | memoryview, ...]) -> int:
@@ -109,3 +129,10 @@ def _decode_control(blob: bytes) -> Control:
     except ValueError as unknown:
         raise Damaged(str(unknown)) from unknown
     return Control(kind, at_ns, blob[at + length :])
+
+
+def _decode_readmitted(blob: bytes) -> Readmitted:
+    _, at_ns, origin, received_ns, count = _READMITTED.unpack_from(blob, _CRC.size)
+    at = _CRC.size + _READMITTED.size
+    places = struct.unpack_from(f"<{count}I", blob, at)
+    return Readmitted(at_ns, origin, received_ns, places, frames=blob[at + 4 * count :])

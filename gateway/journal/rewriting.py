@@ -16,13 +16,13 @@ from gateway.errors import JournalError
 from gateway.journal import records
 from gateway.journal.salvage import read_chunk
 from gateway.journal.segments import FORMAT, first_position
-from gateway.model import Control, Frames
+from gateway.model import Control, Record
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    Change = Callable[[int, Frames | Control], Frames | Control | None]
+    Change = Callable[[int, Record], Record | None]
     """A record at a position → what takes its place; None: it stays."""
 
 READ_BYTES = 4 << 20
@@ -67,7 +67,7 @@ def _rewritten(
         unreadable += sum(damage.last + 1 - damage.first for damage in chunk.damages)
         size = 0
         for position, record in chunk.rows:
-            size += len(record.frames if isinstance(record, Frames) else record.body)
+            size += len(record.body if isinstance(record, Control) else record.frames)
             new = change(position, record)
             if new is not None:
                 row = (records.time_ns(new), records.uplinks(new), records.encode(position, new), position)

@@ -14,7 +14,7 @@ from gateway import durable
 from gateway.journal import records
 
 if TYPE_CHECKING:
-    from gateway.model import Control, Frames
+    from gateway.model import Record
 
 PROBES = 4096
 """Positions tried one by one before the chunk is handed over: about 40 ms."""
@@ -39,7 +39,7 @@ class Damage:
 class Chunk:
     """Sound records in order, up to and including position `through`, but for the damages."""
 
-    rows: list[tuple[int, Frames | Control]] = field(default_factory=list)
+    rows: list[tuple[int, Record]] = field(default_factory=list)
     through: int = 0
     damages: list[Damage] = field(default_factory=list)
 
@@ -95,7 +95,7 @@ def _set_aside(connection: sqlite3.Connection, chunk: Chunk, stop: int) -> None:
         chunk.through = found.last
 
 
-def _probe(connection: sqlite3.Connection, position: int, stop: int) -> Damage | Frames | Control:
+def _probe(connection: sqlite3.Connection, position: int, stop: int) -> Damage | Record:
     """Return the record at a position, or what is wrong there."""
     try:
         row = connection.execute(_NEXT + " LIMIT 1", (position - 1, stop)).fetchone()
@@ -132,7 +132,7 @@ def _positive(count: object) -> int:
     return count if isinstance(count, int) and count > 0 else 0
 
 
-def sound(position: int, blob: object) -> Frames | Control | None:
+def sound(position: int, blob: object) -> Record | None:
     """Return the record of a row; None where it is not what was written at that position."""
     if not isinstance(blob, bytes):
         return None

@@ -10,10 +10,11 @@ content). Damage to the last transaction before a crash cannot be told from a to
 knows a higher position (the checkpoint) passes it as `floor`, so that no position is given twice.
 
 Versions: 2 may hold records about a suspect clock (`gateway.suspicion`), records of lost sessions, and
-PUBREL frames among those of a record; 3 may hold frames that stand for erased ones (`model.ERASED_TOPIC`).
-Else they are as 1, and files of 1 and 2 are read as ever. Opening a journal marks its files as 3: an Écluse
-that knows less then refuses them, rather than to take those records for damage, receive times for right, or
-erased uplinks for refused ones. To go back to it, begin with a state folder of before, or with an empty one.
+PUBREL frames among those of a record; 3 may hold frames that stand for erased ones (`model.ERASED_TOPIC`),
+points of a reprocessing, and uplinks let in again from quarantine. Else they are as 1, and files of 1 and 2
+are read as ever. Opening a journal marks its files as 3: an Écluse that knows less then refuses them, rather
+than to take those records for damage, receive times for right, or erased uplinks for refused ones. To go
+back to it, begin with a state folder of before, or with an empty one.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from gateway.model import Control, Frames
+    from gateway.model import Record
 
 FORMAT = durable.Format(
     application_id=0x45434A4C,  # "ECJL"
@@ -80,7 +81,7 @@ class Segments:
     active: sqlite3.Connection | None = None
     """Where to append: the last file's connection; None until the next append makes a new file."""
 
-    def append(self, batch: Sequence[Frames | Control]) -> int:
+    def append(self, batch: Sequence[Record]) -> int:
         """Write records in one synced transaction; return the position of the first.
 
         Raises sqlite3.Error, OSError: the caller must then append no more.

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from gateway import damage, durable
 from gateway.errors import StateError
+from gateway.model import Chosen
 from gateway.quarantine.reader import FORMAT, QuarantineReader
 from gateway.quarantine.rescue import rescue
 
@@ -27,7 +28,7 @@ def erase(path: Path, is_theirs: Callable[[QuarantineRow], bool]) -> int:
     with durable.forgetting(path) as connection:
         durable.require_format(connection, path, FORMAT, StateError)
         with durable.transaction(connection):
-            gone = [(row.id,) for row in QuarantineReader(connection).every() if is_theirs(row)]
+            gone = [(row.id,) for row in QuarantineReader(connection).every(Chosen()) if is_theirs(row)]
             connection.executemany("DELETE FROM refused WHERE id = ?", gone)
     durable.compact(path)  # even where nothing went: rows that gave way lie in free pages
     return len(gone)

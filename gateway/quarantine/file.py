@@ -1,45 +1,56 @@
-"""The quarantine's file: what is put, and what gives way. Synchronous; one thread at a time."""
+"""The quarantine's file: what is put, taken out, and gives way. Synchronous; one thread at a time."""
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from gateway import damage, durable
 from gateway.errors import StateError
-from gateway.quarantine.reader import EVICTED, FORMAT, QuarantineReader, digest
+from gateway.quarantine.reader import DROPPED, EVICTED, FORMAT, LET_IN, QuarantineReader, digest, where
 from gateway.quarantine.rescue import rescue
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
     from pathlib import Path
 
-    from gateway.model import Refused
+    from gateway.model import Chosen, Refused
 
     Group = tuple[str, str, str]
     """Site, device, reason."""
     Key = tuple[int, int]
     """Journal position and index there."""
+    Gone = tuple[int, int, int]
+    """An uplink that was let in again: journal position, index there, receive time (ns UTC)."""
 
 NOWHERE = (-1, -1)
-FLOOR_POSITION, FLOOR_INDEX = "floor position", "floor index"
-"""The counters that hold the place of the last uplink that gave way in all."""
+NEWEST_POSITION, NEWEST_INDEX = "newest position", "newest index"
+"""The counters that hold the place of the last uplink that was ever put."""
+_FLOOR_POSITION, _FLOOR_INDEX = "floor position", "floor index"
+"""What files of version 1 hold instead: the place of the last uplink that gave way in all."""
 
-_PUT = "INSERT OR IGNORE INTO refused VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_PUT = (
+    "INSERT OR IGNORE INTO refused (sink, position, idx, reason, digest, received_ns, site, device, profile,"
+    " topic, detail, size, retained, payload) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
 _IS_OLD = "profile = ? AND received_ns < ?"
-_OLD = f"SELECT id FROM refused WHERE {_IS_OLD} ORDER BY id LIMIT ?"  # noqa: S608 - texts of ours
+_OLD = f"id IN (SELECT id FROM refused WHERE {_IS_OLD} ORDER BY id LIMIT ?)"  # noqa: S608 - texts of ours
 _OF_GROUP = " FROM refused WHERE site = ? AND device = ? AND reason = ?"
+_OF_UPLINK = "sink = '' AND position = ? AND idx = ? AND received_ns = ?"
 
 
 class QuarantineFile:
     """The file and, in memory, how much every device holds of every reason, as last committed.
 
-    Evicting is a function of the rows that were ever put, for uplinks, since they are put in the
-    journal's order: what comes a second time, and is not there, went before. So a replay finds the
-    rows that a crash left, and counts no eviction twice.
+    Uplinks are put in the journal's order, so what comes at or before the last one that was ever put comes
+    a second time, from a replay: it is here, or it gave way, was dropped, or was let in again. None of that
+    is done twice.
     """
 
-    def __init__(self, path: Path, per_device: int, total: int, total_bytes: int) -> None:
+    def __init__(
+        self, path: Path, per_device: int, total: int, total_bytes: int, journal_end: int | None = None
+    ) -> None:
+        """Open it. `journal_end` is the journal's last position: a file that knows more is another's."""
         self.aside = damage.mended(path, FORMAT, rescue=rescue)
         """The damaged file that stood here before, where there was one."""
         self._connection = durable.open_or_create(path, FORMAT, StateError)
@@ -47,119 +58,136 @@ class QuarantineFile:
         self._per_device = per_device
         self._total = total
         self._total_bytes = total_bytes
-        self._counts: defaultdict[Group, tuple[int, int]] = defaultdict(lambda: (0, 0))
-        self._floor = NOWHERE
-        self.rows = self.bytes = self.evicted = 0
+        self._counts: dict[Group, tuple[int, int]] = {}
+        self._newest: Key = NOWHERE
+        self.rows = self.bytes = self.evicted = self.dropped = self.let_in = 0
+        self.ever = 0
+        """Rows that there were, ever, as last committed: those that wait, and all that went."""
         try:
             self._load()
+            if self.aside is not None or (journal_end is not None and self._newest[0] > journal_end):
+                self._begin_anew()
         except BaseException:
             self._connection.close()
             raise
 
-    def put(self, rows: Sequence[Refused], sink: str) -> None:
-        """Insert, then evict what is too much; all in one transaction."""
-        # Uplinks at or before one that gave way in all were here before, or would be the first to go.
-        fresh = sorted((row for row in rows if sink or _key(row) > self._floor), key=_key)
-        arriving = Counter(_group(row) for row in fresh)
-        crowded = {
-            group: NOWHERE if sink else self._newest(group)
-            for group, count in arriving.items()
-            if self._counts[group][0] + count > self._per_device
-        }
+    def put(self, rows: Sequence[Refused], sink: str, gone: Collection[Gone] = ()) -> None:
+        """Take out the uplinks that are `gone`, insert rows, evict what is too much; in one transaction."""
+        newest = self._newest
+        taken = {(position, index) for position, index, _ in gone}
+        fresh = [
+            row for row in sorted(rows, key=_key) if sink or (_key(row) > newest and _key(row) not in taken)
+        ]
+        if not sink:
+            newest = max([newest, *map(_key, rows)])
         try:
             with durable.transaction(self._connection):
-                self.evicted += self._insert_all(fresh, sink, arriving, crowded)
-                self.evicted += self._evict_in_all()
-                self._save(
-                    {EVICTED: self.evicted, FLOOR_POSITION: self._floor[0], FLOOR_INDEX: self._floor[1]}
-                )
+                self.let_in += sum(self._delete(_OF_UPLINK, uplink) for uplink in gone)
+                self.evicted += self._insert_all(fresh, sink) + self._evict_in_all()
+                self._save({EVICTED: self.evicted, LET_IN: self.let_in, **_counters(newest)})
         except BaseException:
             self._load()  # the transaction is undone, so what was counted is too
             raise
+        self._newest = newest
+        self._count_ever()
+
+    def drop(self, chosen: Chosen, limit: int) -> int:
+        """Delete the oldest rows that are chosen, at most `limit`; return how many."""
+        clause, values = where(chosen)
+        try:
+            with durable.transaction(self._connection):
+                gone = self._delete(
+                    f"id IN (SELECT id FROM refused{clause} ORDER BY id LIMIT ?)",  # noqa: S608 - clauses of ours
+                    (*values, limit),
+                )
+                self.dropped += gone
+                self._save({DROPPED: self.dropped})
+        except BaseException:
+            self._load()
+            raise
+        self._count_ever()
+        return gone
 
     def forget(self, profile: str, before_ns: int, most: int) -> int:
         """Delete the oldest rows of a profile that were received before a time; return how many.
 
         They count as evicted.
         """
-        with durable.transaction(self._connection):
-            found = self._connection.execute(_OLD, (profile, before_ns, most)).fetchall()
-            if found:
-                self._evict(f"id <= ? AND {_IS_OLD}", (found[-1][0], profile, before_ns))
-                self._save({EVICTED: self.evicted + len(found)})
-        self.evicted += len(found)
-        return len(found)
+        try:
+            with durable.transaction(self._connection):
+                gone = self._delete(_OLD, (profile, before_ns, most))
+                self.evicted += gone
+                self._save({EVICTED: self.evicted})
+        except BaseException:
+            self._load()
+            raise
+        self._count_ever()
+        return gone
 
     def require(self, ever: int) -> int:
-        """Count as evicted what is missing of so many rows, held or evicted; return how many those are."""
-        missing = max(0, ever - self.rows - self.evicted)
+        """Count as evicted what is missing of so many rows, whatever became of them; return how many."""
+        missing = max(0, ever - self.ever)
         if missing:
             with durable.transaction(self._connection):
                 self._save({EVICTED: self.evicted + missing})
             self.evicted += missing
+            self._count_ever()
         return missing
 
-    def _insert_all(
-        self, rows: Sequence[Refused], sink: str, arriving: Counter[Group], crowded: Mapping[Group, Key]
-    ) -> int:
+    def _insert_all(self, rows: Sequence[Refused], sink: str) -> int:
         """Insert rows in order, make room where a device has too many; return how many were evicted."""
+        arriving = Counter(map(_group, rows))
         left, evicted = arriving.copy(), 0
-        again: Counter[Group] = Counter()
         for row in rows:
             group = _group(row)
-            newest = crowded.get(group, NOWHERE)
             if left[group] > self._per_device:  # it would go at once
-                evicted += _key(row) > newest
-            elif self._insert(row, group, sink):
-                again[group] += _key(row) <= newest
+                evicted += 1
+            else:
+                self._insert(row, group, sink)
             left[group] -= 1
-        for group in crowded:
-            over = max(0, self._counts[group][0] - self._per_device)
-            # Entries' numbers are given again: the age of refused points is the order in which they came.
-            oldest = "id" if sink else "position, idx"
-            self._evict(f"id IN (SELECT id{_OF_GROUP} ORDER BY {oldest} LIMIT ?)", (*group, over))
-            evicted += over - min(over, again[group])  # those had gone once, and were counted then
+        # Entries' numbers are given again: the age of refused points is the order in which they came.
+        oldest = "id" if sink else "position, idx"
+        for group in arriving:
+            over = self._counts.get(group, (0, 0))[0] - self._per_device
+            if over > 0:
+                which = f"id IN (SELECT id{_OF_GROUP} ORDER BY {oldest} LIMIT ?)"
+                evicted += self._delete(which, (*group, over))
         return evicted
 
-    def _insert(self, row: Refused, group: Group, sink: str) -> bool:
-        """Insert a row where it is not there yet; tell whether."""
+    def _insert(self, row: Refused, group: Group, sink: str) -> None:
+        """Insert a row where it is not there yet."""
         about = (row.received_ns, row.site, row.device, row.profile, row.topic, row.reason.value, row.detail)
         check = digest(row.position, row.index, *about, row.payload)
         values = (
             *(sink, row.position, row.index, row.reason.value, check, row.received_ns),
-            *(row.site, row.device, row.profile, row.topic, row.detail, len(row.payload), row.payload),
+            *(row.site, row.device, row.profile, row.topic, row.detail, len(row.payload), row.retained),
+            row.payload,
         )
-        inserted = self._connection.execute(_PUT, values).rowcount > 0
-        if inserted:
+        if self._connection.execute(_PUT, values).rowcount > 0:
             self._add(group, 1, len(row.payload))
-        return inserted
-
-    def _newest(self, group: Group) -> Key:
-        """Return the place of the last uplink of a device and reason that is held."""
-        query = "SELECT position, idx" + _OF_GROUP + " ORDER BY position DESC, idx DESC LIMIT 1"
-        row = self._connection.execute(query, group).fetchone()
-        return NOWHERE if row is None else (row[0], row[1])
 
     def _evict_in_all(self) -> int:
         """Delete the oldest rows of all until rows and bytes are within their limits; return how many."""
-        rows, size, gone, last = self.rows, self.bytes, 0, 0
-        oldest = self._connection.execute("SELECT id, size, sink, position, idx FROM refused ORDER BY id")
+        rows, size, last = self.rows, self.bytes, 0
+        if rows <= self._total and size <= self._total_bytes:
+            return 0
+        oldest = self._connection.execute("SELECT id, size FROM refused ORDER BY id")
         while rows > self._total or size > self._total_bytes:
-            last, each, sink, *place = oldest.fetchone()
-            rows, size, gone = rows - 1, size - each, gone + 1
-            if not sink:
-                self._floor = max(self._floor, (place[0], place[1]))
+            last, each = oldest.fetchone()
+            rows, size = rows - 1, size - each
         oldest.close()
-        self._evict("id <= ?", (last,))
-        return gone
+        return self._delete("id <= ?", (last,))
 
-    def _evict(self, which: str, values: tuple[object, ...]) -> None:
+    def _delete(self, which: str, values: tuple[object, ...]) -> int:
+        """Delete rows; return how many."""
         query = f"DELETE FROM refused WHERE {which} RETURNING site, device, reason, size"  # noqa: S608 - clauses of ours
-        for site, device, reason, size in self._connection.execute(query, values).fetchall():
+        gone = self._connection.execute(query, values).fetchall()
+        for site, device, reason, size in gone:
             self._add((site, device, reason), -1, -size)
+        return len(gone)
 
     def _add(self, group: Group, rows: int, size: int) -> None:
-        held, held_bytes = self._counts[group]
+        held, held_bytes = self._counts.get(group, (0, 0))
         self.rows += rows
         self.bytes += size
         self._counts[group] = (held + rows, held_bytes + size)
@@ -171,14 +199,39 @@ class QuarantineFile:
 
     def _load(self) -> None:
         counters = dict(self._connection.execute("SELECT name, value FROM counters"))
-        self.evicted = counters.get(EVICTED, 0)
-        self._floor = (counters.get(FLOOR_POSITION, NOWHERE[0]), counters.get(FLOOR_INDEX, NOWHERE[1]))
+        self.evicted, self.dropped = counters.get(EVICTED, 0), counters.get(DROPPED, 0)
+        self.let_in = counters.get(LET_IN, 0)
+        self._newest = self._known_newest(counters)
         query = "SELECT site, device, reason, count(*), sum(size) FROM refused GROUP BY site, device, reason"
         found = self._connection.execute(query).fetchall()
-        self._counts.clear()
-        self._counts.update({(row[0], row[1], row[2]): (row[3], row[4]) for row in found})
+        self._counts = {(row[0], row[1], row[2]): (row[3], row[4]) for row in found}
         self.rows = sum(rows for rows, _ in self._counts.values())
         self.bytes = sum(size for _, size in self._counts.values())
+        self._count_ever()
+
+    def _count_ever(self) -> None:
+        self.ever = self.rows + self.evicted + self.dropped + self.let_in
+
+    def _known_newest(self, counters: Mapping[str, int]) -> Key:
+        """Return the place of the last uplink that was put; where none is written down, of the last known."""
+        if NEWEST_POSITION in counters and NEWEST_INDEX in counters:
+            return counters[NEWEST_POSITION], counters[NEWEST_INDEX]
+        query = "SELECT position, idx FROM refused WHERE sink = '' ORDER BY position DESC, idx DESC LIMIT 1"
+        held = [(row[0], row[1]) for row in self._connection.execute(query)]
+        return max([NOWHERE, (counters.get(_FLOOR_POSITION, -1), counters.get(_FLOOR_INDEX, -1)), *held])
+
+    def _begin_anew(self) -> None:
+        """Let uplinks come from the first place on.
+
+        Some of those that were put are lost, or the journal is another one than that of the rows here.
+        """
+        with durable.transaction(self._connection):
+            self._save(_counters(NOWHERE))
+        self._newest = NOWHERE
+
+
+def _counters(newest: Key) -> dict[str, int]:
+    return {NEWEST_POSITION: newest[0], NEWEST_INDEX: newest[1]}
 
 
 def _key(row: Refused) -> Key:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import contextlib
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
 from gateway import durable
 from gateway.errors import StateError
+from gateway.model import Chosen
 
 if TYPE_CHECKING:
     import sqlite3
@@ -16,27 +18,38 @@ if TYPE_CHECKING:
 
 FORMAT = durable.Format(
     application_id=0x45435155,  # "ECQU"
-    version=1,
+    version=2,
     page_bytes=8192,
     # The digest is over the whole row. The payload comes last: a search by the other columns then reads no
     # overflow page.
     schema="CREATE TABLE refused (id INTEGER PRIMARY KEY, sink TEXT NOT NULL, position INTEGER NOT NULL,"
     " idx INTEGER NOT NULL, reason TEXT NOT NULL, digest INTEGER NOT NULL, received_ns INTEGER NOT NULL,"
     " site TEXT NOT NULL, device TEXT NOT NULL, profile TEXT NOT NULL, topic BLOB NOT NULL,"
-    " detail TEXT NOT NULL, size INTEGER NOT NULL, payload BLOB NOT NULL,"
+    " detail TEXT NOT NULL, size INTEGER NOT NULL, retained INTEGER NOT NULL DEFAULT 0,"
+    " payload BLOB NOT NULL,"
     " UNIQUE (sink, position, idx, reason, digest));"
     " CREATE INDEX by_device ON refused (site, device, reason, position, idx, size);"
     " CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID",
+    steps={1: ("ALTER TABLE refused ADD COLUMN retained INTEGER NOT NULL DEFAULT 0",)},
 )
+EVERYTHING = Chosen()
+PAGE_ROWS, PAGE_BYTES = 500, 4 << 20
+"""Rows, and bytes of payload, that are in memory at a time where many are gone through."""
 BROKER = "the broker"
 """Stands in the place of a sink for packets of which only the first bytes are kept: no sink is called so."""
 EVICTED = "evicted"
 """The counter of rows that gave way to newer ones, ever."""
+DROPPED = "dropped"
+"""The counter of rows that a person deleted, ever."""
+LET_IN = "let in"
+"""The counter of rows whose uplinks were let in again, ever."""
 
 _COLUMNS = (
     "SELECT id, sink, position, idx, received_ns, site, device, profile, topic, reason, detail, payload,"
-    " digest FROM refused"
+    " digest, retained FROM refused"
 )
+_TYPES = (int, str, int, int, int, str, str, str, bytes, str, str, bytes)
+"""Of the columns up to the payload."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +57,7 @@ class QuarantineRow:
     """One refused uplink (`sink` is empty, `position` its journal record's) or point (its outbox entry's).
 
     Or a packet that was not taken whole: `sink` is BROKER, `position` 0. `received_ns` is ns UTC.
-    `damaged`: it is not what was put; do not replay it.
+    `damaged`: it is not what was put, and is never replayed. `retained`: the broker had kept it.
     """
 
     id: int
@@ -60,6 +73,7 @@ class QuarantineRow:
     detail: str
     payload: bytes
     damaged: bool
+    retained: bool
 
 
 class QuarantineReader:
@@ -81,44 +95,49 @@ class QuarantineReader:
                 raise
         return cls(connection)
 
-    def list(
-        self,
-        *,
-        reason: str | None = None,
-        site: str | None = None,
-        device: str | None = None,
-        profile: str | None = None,
-        since_ns: int | None = None,
-        limit: int = 100,
-    ) -> Sequence[QuarantineRow]:
-        """Return the rows that match all that is given, newest first. `since_ns`: received then or later."""
-        wanted = {
-            "reason = ?": reason,
-            "site = ?": site,
-            "device = ?": device,
-            "profile = ?": profile,
-            "received_ns >= ?": since_ns,
-        }
-        given = {clause: value for clause, value in wanted.items() if value is not None}
-        where = " WHERE " + " AND ".join(given) if given else ""
-        return self._rows(f"{_COLUMNS}{where} ORDER BY id DESC LIMIT ?", (*given.values(), limit))
+    def list(self, chosen: Chosen = EVERYTHING, *, limit: int = 100) -> Sequence[QuarantineRow]:
+        """Return the rows that are chosen, newest first."""
+        clause, values = where(chosen)
+        return list(self._rows(f"{_COLUMNS}{clause} ORDER BY id DESC LIMIT ?", (*values, limit)))
 
-    def every(self) -> Iterator[QuarantineRow]:
-        """Yield all rows, oldest first. Raises StateError."""
-        with durable.translated(StateError, "the quarantine cannot be read"):
-            for row in self._connection.execute(f"{_COLUMNS} ORDER BY id"):
-                yield QuarantineRow(*(*row[:-1], not is_sound(*row[2:])))
+    def page(
+        self, chosen: Chosen, *, limit: int = PAGE_ROWS, max_bytes: int = PAGE_BYTES
+    ) -> Sequence[QuarantineRow]:
+        """Return the oldest rows that are chosen: at most `limit`, and until payloads come to `max_bytes`."""
+        clause, values = where(chosen)
+        found: list[QuarantineRow] = []
+        size = 0
+        for row in self._rows(f"{_COLUMNS}{clause} ORDER BY id LIMIT ?", (*values, limit)):
+            found.append(row)
+            size += len(row.payload)
+            if size >= max_bytes:
+                break
+        return found
+
+    def every(self, chosen: Chosen) -> Iterator[QuarantineRow]:
+        """Yield the rows that are chosen, oldest first, a page of them in memory; nothing is held up.
+
+        Rows that come meanwhile, or give way, may be among them or not.
+        """
+        while page := self.page(chosen):
+            yield from page
+            chosen = replace(chosen, after=page[-1].id)
 
     def show(self, row: int) -> QuarantineRow | None:
         """Return the row with that id; None where there is none (any more)."""
-        found = self._rows(_COLUMNS + " WHERE id = ?", (row,))
-        return found[0] if found else None
+        return next(iter(self._rows(_COLUMNS + " WHERE id = ?", (row,))), None)
 
-    def counts(self) -> dict[str, int]:
-        """Return how many rows wait, by reason, sorted by reason."""
+    def counts(self, chosen: Chosen = EVERYTHING) -> dict[str, int]:
+        """Return how many of the rows that are chosen wait, by reason, sorted by reason."""
+        clause, values = where(chosen)
         with durable.translated(StateError, "the quarantine cannot be read"):
-            query = "SELECT reason, count(*) FROM refused GROUP BY reason ORDER BY reason"
-            return dict(self._connection.execute(query))
+            query = f"SELECT reason, count(*) FROM refused{clause} GROUP BY reason ORDER BY reason"  # noqa: S608 - clauses of ours
+            return dict(self._connection.execute(query, values))
+
+    def newest(self) -> int:
+        """Return the greatest number of a row; 0 where there is none."""
+        with durable.translated(StateError, "the quarantine cannot be read"):
+            return int(self._connection.execute("SELECT ifnull(max(id), 0) FROM refused").fetchone()[0])
 
     def evicted(self) -> int:
         """Return how many rows have given way to newer ones, ever."""
@@ -131,10 +150,30 @@ class QuarantineReader:
         """Close the connection (`contextlib.closing` does)."""
         self._connection.close()
 
-    def _rows(self, query: str, values: tuple[Any, ...]) -> Sequence[QuarantineRow]:
-        with durable.translated(StateError, "the quarantine cannot be read"):
-            found = self._connection.execute(query, values).fetchall()
-        return [QuarantineRow(*(*row[:-1], not is_sound(*row[2:]))) for row in found]
+    def _rows(self, query: str, values: tuple[Any, ...]) -> Iterator[QuarantineRow]:
+        """Yield rows as they are read; an iterator that is given up ends its reading."""
+        with (
+            durable.translated(StateError, "the quarantine cannot be read"),
+            contextlib.closing(self._connection.execute(query, values)) as found,
+        ):
+            for row in found:
+                yield _row(*row)
+
+
+def where(chosen: Chosen) -> tuple[str, tuple[Any, ...]]:
+    """Return the WHERE clause of a choice, empty where it is everything, and its values."""
+    wanted = {
+        "reason = ?": chosen.reason,
+        "site = ?": chosen.site,
+        "device = ?": chosen.device,
+        "profile = ?": chosen.profile,
+        "received_ns >= ?": chosen.since_ns,
+        "received_ns < ?": chosen.until_ns,
+        "id > ?": chosen.after or None,
+        "id <= ?": chosen.through,
+    }
+    given = {clause: value for clause, value in wanted.items() if value is not None}
+    return (" WHERE " + " AND ".join(given) if given else ""), tuple(given.values())
 
 
 def digest(  # noqa: PLR0917 - the columns, in their order
@@ -167,6 +206,12 @@ def _digest(*parts: bytes) -> int:
 def is_sound(*row: Any) -> bool:  # noqa: ANN401 - SQLite holds whatever a damaged file says
     """Tell whether a row is what was put: the arguments of `digest`, then the digest that stands in it."""
     *told, known = row
-    types = (int, int, int, str, str, str, bytes, str, str, bytes)
     # Rows of before were put with a digest of the payload alone.
-    return all(map(isinstance, told, types)) and known in (digest(*told), _digest(told[-1]))
+    return all(map(isinstance, told, _TYPES[2:])) and known in (digest(*told), _digest(told[-1]))
+
+
+def _row(*columns: Any) -> QuarantineRow:  # noqa: ANN401 - as above
+    """Return what `_COLUMNS` gave; what is not even of its column's type is empty, and the row damaged."""
+    *told, known, retained = columns
+    typed: list[Any] = [v if isinstance(v, kind) else kind() for v, kind in zip(told, _TYPES, strict=True)]
+    return QuarantineRow(*(*typed, not is_sound(*told[2:], known), bool(retained)))

@@ -3,7 +3,8 @@
 A row's key is an uplink's journal position and its index there, or a refused point's sink, outbox
 entry and index there; with the reason, and a digest of the whole (entries' numbers are given again
 after a crash), which is its checksum, too. Putting a row again changes nothing, so a replay adds
-nothing twice: neither to the rows nor to what is counted as evicted.
+nothing twice: neither to the rows nor to what is counted as evicted; nor does what was dropped, or let
+in again, come back by it.
 
 Delivery guarantees: `put` returns once its rows are synced. A device (and a reason) holds so many
 rows; over that its oldest go, before others' do; then the oldest in all, by rows and by bytes.
@@ -16,13 +17,15 @@ from typing import TYPE_CHECKING
 from gateway import durable
 from gateway.errors import StateError
 from gateway.quarantine.file import QuarantineFile
+from gateway.quarantine.reader import EVERYTHING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
     from pathlib import Path
 
     from gateway.damage import Aside
-    from gateway.model import Refused
+    from gateway.model import Chosen, Refused
+    from gateway.quarantine.file import Gone
     from gateway.quarantine.reader import QuarantineRow
 
 TOTAL_BYTES = 1 << 30
@@ -39,7 +42,13 @@ class QuarantineStore:
 
     @classmethod
     async def open(
-        cls, path: Path, *, per_device: int, total: int, total_bytes: int = TOTAL_BYTES
+        cls,
+        path: Path,
+        *,
+        per_device: int,
+        total: int,
+        total_bytes: int = TOTAL_BYTES,
+        journal_end: int | None = None,
     ) -> QuarantineStore:
         """Open a quarantine's file, made where it does not exist.
 
@@ -50,42 +59,34 @@ class QuarantineStore:
         worker = durable.Worker("quarantine")
         with durable.translated(StateError, f"the quarantine {path} cannot be opened"):
             try:
-                file = await worker.run(QuarantineFile, path, per_device, total, total_bytes)
+                file = await worker.run(QuarantineFile, path, per_device, total, total_bytes, journal_end)
             except BaseException:
                 await worker.close(lambda: None)
                 raise
         return cls(file, worker)
 
-    async def put(self, rows: Sequence[Refused], *, sink: str = "") -> None:
+    async def put(self, rows: Sequence[Refused], *, sink: str = "", gone: Collection[Gone] = ()) -> None:
         """Add rows in one durable transaction; those that are there already change nothing.
 
-        `sink` names the sink that refused points: `position` is then their outbox entry's number.
-        Raises StateError (fatal).
+        `sink` names the sink that refused points: `position` is then their outbox entry's number. `gone` are
+        uplinks that were let in again: their rows go, whatever their reasons. Raises StateError (fatal).
         """
-        if rows:
+        if rows or gone:
             with durable.translated(StateError, "the quarantine cannot be written"):
-                await self._worker.run(self._file.put, tuple(rows), sink)
+                await self._worker.run(self._file.put, tuple(rows), sink, tuple(gone))
 
-    async def list(
-        self,
-        *,
-        reason: str | None = None,
-        site: str | None = None,
-        device: str | None = None,
-        profile: str | None = None,
-        since_ns: int | None = None,
-        limit: int = 100,
-    ) -> Sequence[QuarantineRow]:
+    async def drop(self, chosen: Chosen, *, limit: int) -> int:
+        """Delete the oldest rows that are chosen, at most `limit`, for good; return how many."""
+        with durable.translated(StateError, "the quarantine cannot be written"):
+            return await self._worker.run(self._file.drop, chosen, limit)
+
+    async def page(self, chosen: Chosen, *, limit: int, max_bytes: int) -> Sequence[QuarantineRow]:
+        """See `QuarantineReader.page`."""
+        return await self._worker.run(self._file.reader.page, chosen, limit=limit, max_bytes=max_bytes)
+
+    async def list(self, chosen: Chosen = EVERYTHING, *, limit: int = 100) -> Sequence[QuarantineRow]:
         """See `QuarantineReader.list`."""
-        return await self._worker.run(
-            self._file.reader.list,
-            reason=reason,
-            site=site,
-            device=device,
-            profile=profile,
-            since_ns=since_ns,
-            limit=limit,
-        )
+        return await self._worker.run(self._file.reader.list, chosen, limit=limit)
 
     async def show(self, row: int) -> QuarantineRow | None:
         """See `QuarantineReader.show`."""
@@ -127,6 +128,16 @@ class QuarantineStore:
     def evicted(self) -> int:
         """How many rows have given way to newer ones, ever; without touching the disk."""
         return self._file.evicted
+
+    @property
+    def ever(self) -> int:
+        """How many rows there were, ever, whatever became of them; without touching the disk."""
+        return self._file.ever
+
+    @property
+    def dropped(self) -> int:
+        """How many rows a person deleted, ever; without touching the disk."""
+        return self._file.dropped
 
     async def close(self) -> None:
         """Finish what was asked for and close the file."""

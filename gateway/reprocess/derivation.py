@@ -83,7 +83,7 @@ class Derivation:
         self._hot_bytes = hot_bytes
         self._fed = False
         self._closed_ns = 0
-        """Up to when windows were written; before there are any, when the first uplink was received."""
+        """Up to when windows were written; before there are any, when the first uplink was journalled."""
         self._goes_along = goes_along
         self._firsts: dict[tuple[str, int], Int64] | None = {} if unsure else None
         settings = EmbeddedSettings(
@@ -130,10 +130,10 @@ class Derivation:
     def uplinks(self, batches: Sequence[RawBatch]) -> None:
         """Treat uplinks."""
         self._fed = True
-        self._closed_ns = self._closed_ns or batches[0].received_ns
+        self._closed_ns = self._closed_ns or batches[0].at_ns
         self._treatment.uplinks(batches)
         if self._goes_along:
-            self._close_windows(batches[-1].received_ns)
+            self._close_windows(batches[-1].at_ns)
         self._put()
         aggregator = self._treatment.aggregator
         if aggregator.figures().hot_bytes > self._hot_bytes:

@@ -24,6 +24,7 @@ from gateway.aggregate.hot import ROWS
 from gateway.errors import EcluseError, JournalError
 from gateway.ingest.packets import batch_of
 from gateway.journal.lock import FolderLock
+from gateway.journal.records import time_ns
 from gateway.model import Control, ControlKind, RawBatch
 from gateway.profiles.compile import compile_text
 from gateway.profiles.durations import instant_text
@@ -205,14 +206,13 @@ class DryRun:
         batches, uplinks, position = list[RawBatch](), 0, self._after
         for position, record in self._journal.read(self._after):
             report.records += 1
-            at_ns = record.at_ns if isinstance(record, Control) else record.received_ns
-            if batches and at_ns - batches[0].received_ns >= GATHER_NS:
+            if batches and time_ns(record) - batches[0].at_ns >= GATHER_NS:
                 yield position, batches
                 batches, uplinks = [], 0
             if not isinstance(record, Control):
                 batches.append(batch_of(record, position))
-                uplinks += record.count
-                report.uplinks += record.count
+                uplinks += len(batches[-1])
+                report.uplinks += len(batches[-1])
             if batches and (isinstance(record, Control) or uplinks >= GATHER_UPLINKS):
                 yield position, batches
                 batches, uplinks = [], 0

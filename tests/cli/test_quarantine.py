@@ -67,6 +67,7 @@ def test_all_that_was_refused(config: Path) -> None:
         (["--device", "b8"], [3]),
         (["--site", "lyon", "--profile", "bin-level"], [3, 2, 1]),
         (["--since", "2026-11-22T10:16:00Z"], [3, 2]),
+        (["--until", "2026-11-22T10:16:00Z"], [1]),
         (["--limit", "1"], [3]),
         (["--device", "nobody"], []),
     ],

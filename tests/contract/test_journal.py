@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway.journal.journal import Journal
-from gateway.model import Control, ControlKind, Frames
+from gateway.model import Control, ControlKind, Frames, Readmitted
 from gateway.testing import MemoryJournal
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
+
+    from gateway.model import Record
 
 
 def frames(number: int) -> Frames:
@@ -21,6 +23,7 @@ def frames(number: int) -> Frames:
 
 
 CONTROL = Control(ControlKind.PROFILE, 7, b'{"name": "bin-level"}')
+READMITTED = Readmitted(at_ns=8, origin=1, received_ns=7, places=(0, 5), frames=b"two")
 
 
 @pytest.fixture(params=["segments", "memory"])
@@ -33,7 +36,7 @@ async def journal(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterat
     await opened.close()
 
 
-async def held(journal: Journal | MemoryJournal, after: int = 0) -> list[tuple[int, Frames | Control]]:
+async def held(journal: Journal | MemoryJournal, after: int = 0) -> list[tuple[int, Record]]:
     return [row async for row in journal.read(after)]
 
 
@@ -62,9 +65,9 @@ async def test_the_newest_time_is_the_last_records(journal: Journal) -> None:
 
 
 async def test_what_is_read_is_what_was_appended(journal: Journal) -> None:
-    """Frames and control records come back equal, in order."""
-    await journal.append_many([frames(1), CONTROL, frames(2)])
-    assert await held(journal) == [(1, frames(1)), (2, CONTROL), (3, frames(2))]
+    """Frames, control records and uplinks let in again come back equal, in order."""
+    await journal.append_many([frames(1), CONTROL, READMITTED, frames(2)])
+    assert await held(journal) == [(1, frames(1)), (2, CONTROL), (3, READMITTED), (4, frames(2))]
 
 
 async def test_reading_begins_behind_a_position(journal: Journal) -> None:

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from gateway.ingest import packets, requests
 from gateway.ingest.answers import Head, Oversize, PingResp
-from gateway.ingest.packets import Scan, Scanner, acknowledgements, batch_of
+from gateway.ingest.packets import Scan, Scanner, acknowledgements, batch_of, frame_of
 from gateway.ingest.wire import ProtocolError, packet, varint
-from gateway.model import Frames
+from gateway.model import Frames, Readmitted
 from tests.ingest.peer import (
     LEVELS,
     Message,
@@ -361,6 +361,29 @@ def test_a_journalled_record_becomes_the_batch_that_it_was(sent: list[Message], 
     assert list(rows) == columns(scan_all([stream], level))
     assert (batch.position, batch.connection, batch.session, batch.protocol) == (41, 3, "ecluse", level)
     assert batch.frames == stream
+
+
+@settings(deadline=None)
+@given(
+    uplinks=st.lists(
+        st.tuples(st.binary(min_size=1, max_size=300), st.binary(max_size=300), st.booleans()), max_size=9
+    ),
+    first=st.integers(0, 2**32 - 10),
+)
+def test_uplinks_let_in_again_are_what_they_were(
+    uplinks: list[tuple[bytes, bytes, bool]], first: int
+) -> None:
+    """Topic, payload and RETAIN, any bytes; with the place and the time that they had at first."""
+    frames = b"".join(frame_of(topic, payload, retained=kept) for topic, payload, kept in uplinks)
+    places = tuple(range(first, first + len(uplinks)))
+    batch = batch_of(Readmitted(9, 7, 8, places, frames), position=41)
+    rows = list(zip(batch.topics, batch.payloads, (batch.headers & 1 == 1).tolist(), strict=True))
+    assert rows == uplinks
+    assert batch.origin is not None
+    assert (batch.position, batch.origin.position, batch.received_ns, batch.at_ns) == (41, 7, 8, 9)
+    assert tuple(batch.place(index) for index in range(len(batch))) == places
+    assert not (batch.headers & 0x0E).any()
+    assert not batch.packet_ids.any()
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from firmware_sim import traffic, waste, water
 from firmware_sim.model import DAY, MINUTE
 from gateway.ingest.packets import batch_of
 from gateway.journal.journal import Journal
-from gateway.model import ControlKind, Frames
+from gateway.model import Control, ControlKind, Readmitted
 from tests.integration.oracle import Truth
 
 if TYPE_CHECKING:
@@ -40,21 +40,24 @@ BOOK = {
 
 @dataclass
 class Recount:
-    """What the journal says. `refused` holds (topic, payload, reason) of each refused uplink, as often."""
+    """What the journal says. `refused` holds (topic, payload, reason) of each refused uplink, as often.
+
+    An uplink that was let in again from quarantine is counted once more, and is refused no longer, or again.
+    `rejections` counts every time that one was refused.
+    """
 
     uplinks: Counter[str] = field(default_factory=Counter)
     readings: Counter[str] = field(default_factory=Counter)
     refused: Counter[tuple[bytes, bytes, str]] = field(default_factory=Counter)
+    from_quarantine: int = 0
+    rejections: Counter[str] = field(default_factory=Counter)
     truth: Truth = field(default_factory=Truth)
     heard: set[tuple[bytes, bytes]] = field(default_factory=set)
 
     @property
     def reasons(self) -> Counter[str]:
-        """Refused uplinks by reason."""
-        found: Counter[str] = Counter()
-        for (_, _, reason), times in self.refused.items():
-            found[reason] += times
-        return found
+        """How often uplinks were refused, by reason."""
+        return self.rejections
 
 
 async def recount(state: Path, ledger: Contents, specs: Iterable[Spec]) -> Recount:
@@ -64,19 +67,31 @@ async def recount(state: Path, ledger: Contents, specs: Iterable[Spec]) -> Recou
     for entry in ledger.entries:
         expected.setdefault((entry.topic.encode(), entry.payload), entry.expect)
     found = Recount(truth=Truth(by_device.values()))
+    stood: dict[tuple[int, int], set[str]] = {}
+    """The reasons for which the uplink of a place is in quarantine."""
     journal = await Journal.open(state / "journal", retention_ns=365 * DAY, retention_bytes=1 << 40)
     shifts = await _shifts(journal)
     async with contextlib.aclosing(journal.read(0)) as records:
         async for position, record in records:
-            if not isinstance(record, Frames):
+            if isinstance(record, Control):
                 continue
             received_ns = record.received_ns + shifts.get(position, 0)
             batch = batch_of(record, position)
-            for topic, payload in zip(batch.topics, batch.payloads, strict=True):
+            for at, uplink in enumerate(zip(batch.topics, batch.payloads, strict=True)):
                 found.uplinks["journalled"] += 1
-                found.heard.add((topic, payload))
-                _count(found, (topic, payload), received_ns, expected[topic, payload], by_device)
+                found.heard.add(uplink)
+                if isinstance(record, Readmitted):
+                    found.from_quarantine += 1
+                    for reason in stood.pop((record.origin, batch.place(at))):
+                        found.refused[*uplink, reason] -= 1
+                refused = _count(found, uplink, received_ns, expected[uplink], by_device)
+                for reason in refused:
+                    found.refused[*uplink, reason] += 1
+                    found.rejections[reason] += 1
+                if refused:
+                    stood[position, batch.place(at)] = refused
     await journal.close()
+    found.refused = +found.refused
     return found
 
 
@@ -85,7 +100,7 @@ async def _shifts(journal: Journal) -> dict[int, int]:
     found: dict[int, int] = {}
     async with contextlib.aclosing(journal.read(0)) as records:
         async for position, record in records:
-            if not isinstance(record, Frames) and record.kind is ControlKind.CLOCK_SETTLED:
+            if isinstance(record, Control) and record.kind is ControlKind.CLOCK_SETTLED:
                 begins = orjson.loads(record.body)["shifts"]
                 for (first, shift_ns), (behind, _) in zip(begins, [*begins[1:], (position, 0)], strict=True):
                     found |= dict.fromkeys(range(first, behind), shift_ns)
@@ -94,13 +109,13 @@ async def _shifts(journal: Journal) -> dict[int, int]:
 
 def _count(
     found: Recount, uplink: tuple[bytes, bytes], received_ns: int, expect: str, specs: Mapping[str, Spec]
-) -> None:
+) -> set[str]:
+    """Count one uplink; return for which reasons it goes to quarantine."""
     topic, payload = uplink
     reason = expect.removeprefix(WHOLE) if expect.startswith(WHOLE) else ""
     if reason and reason not in ("in the future", "too old", "conflicting duplicate"):
         found.uplinks["quarantined"] += 1
-        found.refused[topic, payload, reason] += 1
-        return
+        return {reason}
     found.uplinks["decoded"] += 1
     refused = set()
     for row in _rows(specs[topic.split(b"/")[3].decode()], payload):
@@ -109,9 +124,8 @@ def _count(
             found.readings[BOOK[said]] += 1
             if said in ("in the future", "too old", "conflicting"):
                 refused.add("conflicting duplicate" if said == "conflicting" else said)
-    for why in refused:
-        found.refused[topic, payload, why] += 1
     assert bool(refused) == bool(reason), f"{topic!r} {payload!r}: {refused} instead of {expect}"
+    return refused
 
 
 def _rows(spec: Spec, payload: bytes) -> list[Reading]:

@@ -9,15 +9,18 @@ import subprocess
 import sys
 from collections import defaultdict
 from contextlib import closing
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from gateway import durable
 from gateway.errors import StateError
-from gateway.model import Reason, Refused
-from gateway.quarantine.reader import QuarantineReader
+from gateway.model import Chosen, Reason, Refused
+from gateway.quarantine.reader import FORMAT, QuarantineReader
 from gateway.quarantine.store import QuarantineStore
 
 if TYPE_CHECKING:
@@ -94,11 +97,132 @@ async def test_rows_are_found_by_what_they_are(store: QuarantineStore) -> None:
     """By reason, device, profile and time, newest first, so many at most."""
     await store.put([refused(1), refused(2, device="bin-2"), refused(3, reason=Reason.TOO_OLD), refused(4)])
     assert [row.position for row in await store.list()] == [4, 3, 2, 1]
-    assert [row.position for row in await store.list(reason=Reason.NOT_JSON, device="bin-1")] == [4, 1]
-    assert [row.position for row in await store.list(device="bin-2", site="north")] == [2]
-    assert [row.position for row in await store.list(since_ns=3000, profile="bin-level")] == [4, 3]
+    for choice, positions in (
+        (Chosen(reason=Reason.NOT_JSON, device="bin-1"), [4, 1]),
+        (Chosen(device="bin-2", site="north"), [2]),
+        (Chosen(since_ns=3000, profile="bin-level"), [4, 3]),
+        (Chosen(since_ns=2000, until_ns=4000), [3, 2]),
+        (Chosen(after=1, through=3), [3, 2]),
+        (Chosen(profile="water-meter"), []),
+    ):
+        assert [row.position for row in await store.list(choice)] == positions
+        assert [row.position for row in await store.page(choice, limit=9, max_bytes=99)] == positions[::-1]
     assert [row.position for row in await store.list(limit=1)] == [4]
-    assert await store.list(profile="water-meter") == []
+
+
+async def test_many_rows_are_gone_through_a_page_at_a_time(tmp_path: Path) -> None:
+    """A page ends at its bytes, or at its number of rows; together they are all rows, oldest first."""
+    path = tmp_path / "quarantine.db"
+    store = await QuarantineStore.open(path, per_device=2_000, total=2_000)
+    await store.put([refused(n, payload=b"x" * 100) for n in range(1, 1_201)])
+    assert len(await store.page(Chosen(), limit=10, max_bytes=10**6)) == 10
+    assert len(await store.page(Chosen(), limit=10, max_bytes=250)) == 3
+    with closing(QuarantineReader.open(path)) as reader:
+        assert [row.position for row in reader.every(Chosen(since_ns=5_000))] == list(range(5, 1_201))
+        assert reader.counts(Chosen(until_ns=5_000)) == {"not json": 4}
+        assert reader.newest() == 1_200
+    await store.close()
+
+
+async def test_an_uplink_that_comes_in_again_goes_whole(store: QuarantineStore) -> None:
+    """All its reasons with it, and nothing else of that place; what is refused of it now is another row."""
+    await store.put([refused(1), refused(1, 1), refused(1, reason=Reason.TOO_OLD)])
+    await store.put([refused(1, reason=Reason.BROKEN_PACKET)], sink="the broker")
+    await store.put([refused(2, reason=Reason.WRONG_TYPE)], gone=[(1, 0, 1_000)])
+    left = {(row.sink, row.position, row.index, row.reason) for row in await store.list()}
+    assert left == {("", 1, 1, "not json"), ("", 2, 0, "wrong type"), ("the broker", 1, 0, "broken packet")}
+    assert (store.rows, store.evicted) == (3, 0)
+
+
+async def test_what_is_gone_makes_room_before_others_come(store: QuarantineStore) -> None:
+    """A device whose rows are all let in, and refused again, keeps as many as it had."""
+    await store.put([refused(n) for n in range(1, 6)])
+    again = [refused(9, n) for n in range(1, 6)]
+    await store.put(again, gone=[(n, 0, n * 1_000) for n in range(1, 6)])
+    assert await keys(store) == [(9, n) for n in range(1, 6)]
+    assert store.evicted == 0
+
+
+@pytest.mark.parametrize("how", ["let in", "dropped"])
+async def test_a_replay_brings_nothing_back(store: QuarantineStore, how: str) -> None:
+    """Neither what was let in again nor what was dropped; nor is it counted as evicted."""
+    rows = [refused(n) for n in range(1, 5)]
+    await store.put(rows)
+    if how == "let in":
+        await store.put([], gone=[(2, 0, 2_000), (4, 0, 4_000)])
+    else:
+        assert await store.drop(Chosen(since_ns=2_000, until_ns=3_000), limit=9) == 1
+        assert await store.drop(Chosen(since_ns=4_000), limit=9) == 1
+    assert store.ever == 4
+    await store.put(rows)
+    assert await keys(store) == [(1, 0), (3, 0)]
+    assert (store.ever, await store.require(4)) == (4, 0)
+    assert (store.evicted, store.dropped) == (0, 0 if how == "let in" else 2)
+
+
+async def test_dropping_is_bounded_and_counted(tmp_path: Path) -> None:
+    """The oldest that are chosen, so many at a time; the count is there after a restart."""
+    path = tmp_path / "quarantine.db"
+    store = await QuarantineStore.open(path, per_device=50, total=50)
+    await store.put([*(refused(n) for n in range(1, 8)), refused(8, device="bin-2")])
+    chosen = Chosen(device="bin-1", through=6)
+    assert [await store.drop(chosen, limit=4) for _ in range(3)] == [4, 2, 0]
+    assert (await keys(store), store.rows) == ([(7, 0), (8, 0)], 2)
+    await store.close()
+    store = await QuarantineStore.open(path, per_device=50, total=50)
+    assert (store.dropped, store.rows) == (6, 2)
+    await store.close()
+
+
+async def test_a_file_of_another_journal_takes_what_comes(tmp_path: Path) -> None:
+    """Where the journal was moved away and begins anew, its first places are not taken for known ones.
+
+    Nor are those that the rows of the other one have, once it comes to them.
+    """
+    path = tmp_path / "quarantine.db"
+    store = await QuarantineStore.open(path, per_device=50, total=50, journal_end=90)
+    await store.put([refused(80)])
+    await store.close()
+    store = await QuarantineStore.open(path, per_device=50, total=50, journal_end=3)
+    await store.put([refused(2)])
+    await store.put([refused(2), refused(3)])
+    assert await keys(store) == [(2, 0), (3, 0), (80, 0)]
+    await store.close()
+    store = await QuarantineStore.open(path, per_device=50, total=50, journal_end=95)
+    await store.put([refused(70)])
+    assert (70, 0) in await keys(store)
+    await store.close()
+
+
+V1 = (
+    "CREATE TABLE refused (id INTEGER PRIMARY KEY, sink TEXT NOT NULL, position INTEGER NOT NULL,"
+    " idx INTEGER NOT NULL, reason TEXT NOT NULL, digest INTEGER NOT NULL, received_ns INTEGER NOT NULL,"
+    " site TEXT NOT NULL, device TEXT NOT NULL, profile TEXT NOT NULL, topic BLOB NOT NULL,"
+    " detail TEXT NOT NULL, size INTEGER NOT NULL, payload BLOB NOT NULL,"
+    " UNIQUE (sink, position, idx, reason, digest));"
+    " CREATE INDEX by_device ON refused (site, device, reason, position, idx, size);"
+    " CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID"
+)
+
+
+async def test_a_file_of_the_first_version_is_brought_up_to_date(tmp_path: Path) -> None:
+    """By the gateway, with its rows and what it knew of those that went; a reader says who does it."""
+    path = tmp_path / "quarantine.db"
+    durable.create(path, durable.Format(FORMAT.application_id, 1, 8192, V1))
+    with closing(sqlite3.connect(path)) as file, file:
+        of_payload = int.from_bytes(blake2b(b"{", digest_size=8).digest(), "little", signed=True)
+        row = ("", 7, 0, "not json", of_payload, 7_000, "north", "bin-1", "bin-level", b"t", "why", 1, b"{")
+        file.execute("INSERT INTO refused VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
+        file.executemany("INSERT INTO counters VALUES (?, ?)", [("floor position", 5), ("evicted", 3)])
+    with pytest.raises(StateError, match="version 1") as older:
+        QuarantineReader.open(path)
+    assert "start the gateway" in older.value.hint
+    store = await QuarantineStore.open(path, per_device=5, total=12)
+    (kept,) = await store.list()
+    assert (kept.payload, kept.retained, kept.damaged, store.evicted) == (b"{", False, False, 3)
+    await store.put([refused(4), refused(6), replace(refused(8), retained=True)])
+    assert [(row.position, row.retained) for row in await store.list()] == [(8, True), (7, False)]
+    await store.close()
 
 
 async def test_a_device_gives_way_to_itself_first(store: QuarantineStore) -> None:
@@ -270,13 +394,76 @@ async def test_a_crash_and_its_replay_change_nothing(
     await store.close()
 
 
-async def test_a_damaged_file_is_set_aside_and_its_sound_rows_stay(tmp_path: Path) -> None:
-    """The gateway starts; what is missing counts as evicted, once it is told how many there were."""
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("refuse"), st.lists(st.sampled_from(["a", "b"]), min_size=1, max_size=6)),
+        st.tuples(st.just("let in"), st.lists(st.integers(0, 12), min_size=1, max_size=4)),
+    ),
+    max_size=10,
+)
+
+
+async def lived(path: Path, steps: Sequence[tuple[str, list[Any]]], crash: int, back: int) -> list[Any]:
+    """Go through steps, each a journal record; crash behind one of them and replay from an earlier one.
+
+    A step lets in rows that are there when it is first taken, counted from the oldest; it then refuses every
+    second of them again.
+    """
+    shutil.rmtree(path.parent, ignore_errors=True)
+    store = await QuarantineStore.open(path, per_device=4, total=9)
+    records: list[tuple[list[Refused], list[tuple[int, int, int]]]] = []
+
+    async def take(position: int) -> None:
+        if position > len(records):
+            kind, what = steps[position - 1]
+            if kind == "refuse":
+                put = [refused(position, index, device=device) for index, device in enumerate(what)]
+                records.append((put, []))
+            else:
+                there = sorted(await store.list(limit=99), key=lambda row: row.id)
+                rows = [there[place] for place in sorted(set(what)) if place < len(there)]
+                again = [refused(position, n, device=row.device) for n, row in enumerate(rows) if n % 2]
+                records.append((again, [(row.position, row.index, row.received_ns) for row in rows]))
+        put, gone = records[position - 1]
+        await store.put(put, gone=gone)
+
+    for position in range(1, len(steps) + 1):
+        await take(position)
+        if position == crash:
+            await store.close()
+            store = await QuarantineStore.open(path, per_device=4, total=9)
+            for earlier in range(max(1, position - back), position + 1):
+                await take(earlier)
+    found = [(row.id, row.position, row.index, row.device) for row in await store.list(limit=99)]
+    figures = (store.rows, store.evicted, sorted(row[1:] for row in found))
+    await store.close()
+    return list(figures)
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(steps=STEPS, crash=st.integers(1, 10), back=st.integers(0, 9))
+async def test_a_crash_brings_nothing_back_that_was_let_in(
+    tmp_path: Path, steps: list[tuple[str, list[Any]]], crash: int, back: int
+) -> None:
+    """Whatever was refused, let in and refused again: a replay changes neither rows nor what was evicted."""
+    calm = await lived(tmp_path / "calm" / "q.db", steps, 0, 0)
+    assert await lived(tmp_path / "crash" / "q.db", steps, crash, back) == calm
+
+
+@pytest.mark.parametrize("version", [1, 2])
+async def test_a_damaged_file_is_set_aside_and_its_sound_rows_stay(tmp_path: Path, version: int) -> None:
+    """The gateway starts; what is missing counts as evicted, once it is told how many there were.
+
+    A replay of the journal brings it back.
+    """
     path = tmp_path / "quarantine.db"
     store = await QuarantineStore.open(path, per_device=1000, total=1000)
     rows = [refused(n, payload=b"%d" % n * 1000) for n in range(1, 101)]
     await store.put(rows)
     await store.close()
+    if version == 1:
+        with closing(sqlite3.connect(path)) as older, older:
+            older.executescript("ALTER TABLE refused DROP COLUMN retained; PRAGMA user_version=1; VACUUM")
     with path.open("r+b") as file:
         file.seek(path.stat().st_size // 2 // 8192 * 8192)
         file.write(b"\xff" * 300)
@@ -291,6 +478,7 @@ async def test_a_damaged_file_is_set_aside_and_its_sound_rows_stay(tmp_path: Pat
     assert await store.require(100) == missing
     assert await store.require(100) == 0
     assert (store.rows, store.evicted) == (100 - missing, missing)
+    await store.put(rows)
     await store.put([refused(101)])
-    assert store.rows == 101 - missing
+    assert (store.rows, store.evicted) == (101, missing)
     await store.close()
