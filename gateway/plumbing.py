@@ -10,11 +10,14 @@ import numpy as np
 import structlog
 
 from gateway import config
+from gateway.literals import rate
 from gateway.model import Points
 from gateway.outlets import LogOutlet, arrow, line_protocol
+from gateway.sinks import column_keys, line_keys
+from gateway.sinks.drain import Drain
 from gateway.sinks.embedded import EmbeddedSettings, EmbeddedSink
 from gateway.sinks.influx import Api, InfluxSettings, InfluxSink
-from gateway.sinks.outbox import Outbox
+from gateway.sinks.outbox import Order, Outbox
 from gateway.sinks.writer import Writer
 
 if TYPE_CHECKING:
@@ -78,17 +81,24 @@ async def open_logs(settings: config.Settings, closing: Closing) -> list[LogOutl
     """
     logs = []
     for name, encode, once, sinks in _kinds(settings.sinks):
-        outbox = await Outbox.open(settings.state_dir / f"outbox-{name}.db", max_bytes=settings.outbox.size)
+        outbox = await Outbox.open(
+            settings.state_dir / f"outbox-{name}.db",
+            max_bytes=settings.outbox.size,
+            bodies=column_keys if encode is arrow else line_keys,
+        )
         closing.later(outbox.close)
         # pyarrow looks for pandas at its first array: seconds that the first batch should not pay.
         await asyncio.to_thread(encode, _NOTHING)
         for sink in sinks:
-            await outbox.register(sink.name, sink.policy)
+            await outbox.register(sink.name, sink.policy, sink.order)
         for gone in outbox.cursors().keys() - {sink.name for sink in sinks}:
             log.warning("a sink is gone from the settings", sink=gone, given_up=outbox.depth(gone).points)
             await outbox.unregister(gone)
         names = [sink.name for sink in sinks]
-        logs.append(LogOutlet(f"outbox-{name}", outbox, encode=encode, once=once, sinks=names))
+        apart = any(sink.order == Order.LIVE for sink in sinks)
+        logs.append(
+            LogOutlet(f"outbox-{name}", outbox, encode=encode, once=once, sinks=names, apart=apart)
+        )
     return logs
 
 
@@ -136,6 +146,9 @@ def build_writers(
             random=random.random,
             stored=stored,
             max_points=sink.batch,
+            live_first=sink.order == Order.LIVE,
+            backlog_after_s=sink.backlog_after / 1e9,
+            drain=Drain(rate(sink.drain_rate)),
         )
 
     return {sink.name: writer(sink) for sink in settings.sinks}

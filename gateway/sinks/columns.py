@@ -32,8 +32,12 @@ TAG, FIELD, OWN = "tag", "field", "own"
 
 def encode(points: Points) -> bytes:
     """Return the points as one Arrow IPC stream, compressed with LZ4."""
+    return write(to_table(points))
+
+
+def write(content: pa.Table) -> bytes:
+    """Return a table as one Arrow IPC stream, compressed with LZ4."""
     sink = pa.BufferOutputStream()
-    content = to_table(points)
     options = pa.ipc.IpcWriteOptions(compression="lz4")
     with pa.ipc.new_stream(sink, content.schema, options=options) as writer:
         writer.write_table(content)

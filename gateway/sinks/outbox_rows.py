@@ -6,37 +6,41 @@ Functions raise sqlite3.Error where the machine is at fault.
 from __future__ import annotations
 
 import contextlib
+import json
 import sqlite3
-from dataclasses import astuple
+from dataclasses import astuple, fields
 from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
 from gateway import durable
 from gateway.errors import StateError
-from gateway.sinks.outbox_model import Cursor, Entry, Mark, Outcome
+from gateway.sinks.outbox_cursor import Cursor, Span
+from gateway.sinks.outbox_model import Entry, Mark, Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from gateway.sinks.outbox_model import Held
 
 FORMAT = durable.Format(
     application_id=0x45434F42,  # "ECOB"
-    version=1,
+    version=2,
     page_bytes=8192,
     shrinks=True,  # an outage of days must not leave a file of its size for ever
     # The body comes last: sums over the other columns then read no overflow page.
     schema="CREATE TABLE entries (seq INTEGER PRIMARY KEY, count INTEGER NOT NULL, bytes INTEGER NOT NULL,"
     " oldest_ns INTEGER NOT NULL, made_through INTEGER NOT NULL, bytes_through INTEGER NOT NULL,"
-    " crc INTEGER NOT NULL, body BLOB NOT NULL);"
+    " again INTEGER NOT NULL, crc INTEGER NOT NULL, body BLOB NOT NULL);"
     " CREATE TABLE marks (name TEXT PRIMARY KEY, seq INTEGER NOT NULL, points INTEGER NOT NULL,"
     " bytes INTEGER NOT NULL, crc INTEGER NOT NULL);"
     " CREATE TABLE cursors (sink TEXT PRIMARY KEY, policy TEXT NOT NULL, seq INTEGER NOT NULL,"
     " points INTEGER NOT NULL, bytes INTEGER NOT NULL, base INTEGER NOT NULL, refused INTEGER NOT NULL,"
     " dropped INTEGER NOT NULL, superseded INTEGER NOT NULL, replayed INTEGER NOT NULL,"
-    " crc INTEGER NOT NULL);"
+    " fence INTEGER NOT NULL, gaps TEXT NOT NULL, crc INTEGER NOT NULL);"
     " CREATE TABLE outcomes (sink TEXT NOT NULL, seq INTEGER NOT NULL, refused INTEGER NOT NULL,"
-    " dropped INTEGER NOT NULL, superseded INTEGER NOT NULL, PRIMARY KEY (sink, seq)) WITHOUT ROWID",
+    " dropped INTEGER NOT NULL, superseded INTEGER NOT NULL, PRIMARY KEY (sink, seq)) WITHOUT ROWID;"
+    " CREATE TABLE newer (sink TEXT NOT NULL, key BLOB NOT NULL, seq INTEGER NOT NULL,"
+    " PRIMARY KEY (sink, key)) WITHOUT ROWID",
 )
 END = "end"
 """The mark of the log's end; the other marks are named by their sequence number."""
@@ -45,26 +49,37 @@ DAMAGE_HINT = (
 )
 
 _ENTRIES = (
-    "SELECT seq, count, bytes, oldest_ns, made_through, bytes_through, crc, body FROM entries"
-    " WHERE seq > ? ORDER BY seq LIMIT ?"
+    "SELECT seq, count, bytes, oldest_ns, made_through, bytes_through, again, crc, body FROM entries"
+    " WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT ?"
 )
+_LAST = 2**63 - 1
+_PLAIN = tuple(field.name for field in fields(Cursor) if field.name != "gaps")
+"""What a cursor's row holds before its gaps, in the columns' order."""
 
 
 def insert_entries(connection: sqlite3.Connection, held: Iterable[Held]) -> None:
     """Write entries, in a transaction under way."""
     rows = []
     for mark, entry in held:
-        figures = (mark.seq, entry.count, len(entry.body), entry.oldest_ns, mark.points, mark.bytes)
+        figures = (
+            *(mark.seq, entry.count, len(entry.body), entry.oldest_ns),
+            *(mark.points, mark.bytes, int(entry.again)),
+        )
         rows.append((*figures, checksum(figures, entry.body), entry.body))
-    connection.executemany("INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
+    connection.executemany("INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
 
 
-def read_entries(connection: sqlite3.Connection, after: int, max_points: int, max_bytes: int) -> list[Held]:
-    """Return the sound entries right behind `after`, one at least, up to the limits or the first bad one."""
+def read_entries(
+    connection: sqlite3.Connection, after: int, through: int, max_points: int, max_bytes: int
+) -> list[Held]:
+    """Return the sound entries right behind `after`, one at least, up to the limits or the first bad one.
+
+    None behind `through`.
+    """
     taken: list[Held] = []
     points, size = 0, 0
     with _damage_ends():
-        for row in connection.execute(_ENTRIES, (after, -1)):
+        for row in connection.execute(_ENTRIES, (after, through, -1)):
             if not _is_sound(row) or row[0] != after + len(taken) + 1:
                 break
             points, size = points + row[1], size + row[2]
@@ -72,16 +87,15 @@ def read_entries(connection: sqlite3.Connection, after: int, max_points: int, ma
                 break
             taken.append(_entry(row))
     # sqlite3 steps ahead: damage to the second row hides a first one that is sound.
-    return taken or [
-        found for found in [first_sound(connection, after)] if found and found[0].seq == after + 1
-    ]
+    first = None if taken else first_sound(connection, after)
+    return [first] if first is not None and first[0].seq == after + 1 <= through else taken
 
 
 def first_sound(connection: sqlite3.Connection, after: int) -> Held | None:
     """Return the entry behind `after` where it can be read; None where not, or where there is none."""
     row = None
     with _damage_ends():
-        row = connection.execute(_ENTRIES, (after, 1)).fetchone()
+        row = connection.execute(_ENTRIES, (after, _LAST, 1)).fetchone()
     return _entry(row) if row is not None and _is_sound(row) else None
 
 
@@ -103,6 +117,13 @@ def oldest_ns(connection: sqlite3.Connection, after: int) -> int | None:
     with _damage_ends():
         row = connection.execute(query, (after,)).fetchone()
     return row[0] if row is not None and isinstance(row[0], int) else None
+
+
+def first_row(connection: sqlite3.Connection, after: int, through: int) -> int | None:
+    """Return the first entry's number in (after, through]; None where there is none."""
+    query = "SELECT min(seq) FROM entries WHERE seq > ? AND seq <= ?"
+    found: int | None = connection.execute(query, (after, through)).fetchone()[0]
+    return found
 
 
 def last_row(connection: sqlite3.Connection) -> int:
@@ -127,17 +148,45 @@ def save_marks(connection: sqlite3.Connection, end: Mark, marks: Iterable[Mark])
 
 def load_cursors(connection: sqlite3.Connection) -> dict[str, Cursor]:
     """Return the cursors by sink. Raises StateError where one is damaged."""
-    return {row[0]: Cursor(*row) for row in _rows(connection, "SELECT * FROM cursors ORDER BY sink")}
+    return {
+        row[0]: Cursor(*row[:-1], gaps=tuple(Span(Mark(*gap[:3]), Mark(*gap[3:])) for gap in json.loads(row[-1])))
+        for row in _rows(connection, "SELECT * FROM cursors ORDER BY sink")
+    }
 
 
 def save_cursors(connection: sqlite3.Connection, cursors: Iterable[Cursor]) -> None:
     """Put cursors in the place of those that are there, in a transaction."""
-    rows = [astuple(cursor) for cursor in cursors]
+    rows = []
+    for cursor in cursors:
+        gaps = json.dumps([(*astuple(gap.after), *astuple(gap.until)) for gap in cursor.gaps])
+        rows.append((*(getattr(cursor, name) for name in _PLAIN), gaps))
     connection.execute("DELETE FROM cursors")
     connection.executemany(
-        "INSERT INTO cursors VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO cursors VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         [(*row, checksum(row)) for row in rows],
     )
+
+
+def load_newer(connection: sqlite3.Connection) -> dict[str, dict[bytes, int]]:
+    """Return by sink the points of which it had a writing before an older one, and in which entry."""
+    found: dict[str, dict[bytes, int]] = {}
+    for sink, key, seq in connection.execute("SELECT * FROM newer"):
+        found.setdefault(sink, {})[key] = seq
+    return found
+
+
+def save_newer(
+    connection: sqlite3.Connection, newer: Iterable[tuple[str, bytes, int]], cursors: Mapping[str, Cursor]
+) -> None:
+    """Write such points, and forget those of sinks that have no gap any more, in a transaction."""
+    connection.executemany("INSERT OR REPLACE INTO newer VALUES (?, ?, ?)", newer)
+    with_gaps = json.dumps([sink for sink, cursor in cursors.items() if cursor.gaps])
+    connection.execute("DELETE FROM newer WHERE sink NOT IN (SELECT value FROM json_each(?))", (with_gaps,))
+
+
+def cut_newer(connection: sqlite3.Connection, seq: int) -> None:
+    """Let what was sent behind an entry be older than what will stand there, in a transaction."""
+    connection.execute("UPDATE newer SET seq = ? WHERE seq > ?", (seq + 1, seq + 1))
 
 
 def load_outcomes(connection: sqlite3.Connection) -> dict[str, dict[int, Outcome]]:
@@ -169,11 +218,11 @@ def _rows(connection: sqlite3.Connection, query: str) -> Iterator[tuple[Any, ...
 
 
 def _is_sound(row: tuple[Any, ...]) -> bool:
-    return isinstance(row[7], bytes) and row[6] == checksum(row[:6], row[7])
+    return isinstance(row[8], bytes) and row[7] == checksum(row[:7], row[8])
 
 
 def _entry(row: tuple[Any, ...]) -> Held:
-    return Mark(row[0], row[4], row[5]), Entry(row[7], row[1], row[3])
+    return Mark(row[0], row[4], row[5]), Entry(row[8], row[1], row[3], again=bool(row[6]))
 
 
 @contextlib.contextmanager
