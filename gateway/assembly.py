@@ -25,6 +25,7 @@ from gateway.profiles.load import load
 from gateway.quality.assess import assess
 from gateway.quality.neighbours import Neighbours
 from gateway.quarantine.store import QuarantineStore
+from gateway.queues import Bounds
 from gateway.registry.observer import RegistryObserver
 from gateway.registry.unknown import UnknownDevices
 from gateway.survey import Survey
@@ -135,6 +136,11 @@ async def open_parts(
         writers=writers,
         fleet=fleet,
         meters=meters,
+        bounds=Bounds(
+            received=settings.broker.memory,
+            windows=settings.windows.memory,
+            quarantine=settings.quarantine.total,
+        ),
     )
     keep = _keeper(treatment, refused)
     return Parts(state, journal, treatment, sinks, writers, strangers, river, survey, keep)

@@ -114,6 +114,8 @@ class River:
         """Everything up to here in the journal was treated."""
         self.connection = saved.cut.connection
         """The number of the last connection to the broker."""
+        self.held_since_ns = 0
+        """Since when a full outlet holds everything, ns UTC; 0: none does."""
         self.filters: Sequence[str] = saved.cut.filters
         """What that session subscribed to."""
 
@@ -165,13 +167,19 @@ class River:
     async def receive(self, source: Source) -> None:
         """Journal and acknowledge what the source reads, until it ends.
 
-        Where an outlet is full, nothing is taken; what is in hand when the river is stopped meanwhile
-        is left to the broker. Raises what the source raises, and JournalError.
+        Where an outlet is full, nothing is taken, and what nobody sends again (QoS 0) is refused; what is in
+        hand when the river is stopped meanwhile is left to the broker. Raises what the source raises, and
+        JournalError.
         """
         async with contextlib.aclosing(source.batches()) as batches:
-            async for batch in batches:
-                if not await self._has_room():
-                    return
+            async for each in batches:
+                batch = each
+                if self._full():
+                    batch = source.promised(each)
+                    if not await self._room(source):
+                        return
+                    if not len(batch):
+                        continue
                 async with self._order:  # so that the queue has the journal's order
                     position = await self._journal.append(_frames(batch))
                     self._count(len(batch))
@@ -195,12 +203,21 @@ class River:
             await self._checkpoint_in_time()
         await self._checkpoint()
 
-    async def _has_room(self) -> bool:
-        """Wait while an outlet is full; False where the river is stopped meanwhile."""
-        while full := [outlet for outlet in self._outlets if outlet.full]:
-            if self._stopping.is_set():
-                return False
-            await first_of(full[0].room(), self._stopping.wait())
+    def _full(self) -> list[Outlet]:
+        return [outlet for outlet in self._outlets if outlet.full]
+
+    async def _room(self, source: Source) -> bool:
+        """Hold the source while an outlet is full; False where the river is stopped meanwhile."""
+        self.held_since_ns = self._clock.now_ns()
+        source.hold(held=True)
+        try:
+            while full := self._full():
+                if self._stopping.is_set():
+                    return False
+                await first_of(full[0].room(), self._stopping.wait())
+        finally:
+            source.hold(held=False)
+            self.held_since_ns = 0
         return True
 
     async def _replay(self, entries: Sequence[Entry], *, through: int) -> None:

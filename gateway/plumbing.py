@@ -15,6 +15,7 @@ from gateway.model import Points
 from gateway.outlets import LogOutlet, arrow, line_protocol
 from gateway.sinks import column_keys, line_keys
 from gateway.sinks.drain import Drain
+from gateway.sinks.echo import Echo
 from gateway.sinks.embedded import EmbeddedSettings, EmbeddedSink
 from gateway.sinks.influx import Api, InfluxSettings, InfluxSink
 from gateway.sinks.outbox import Order, Outbox
@@ -149,6 +150,7 @@ def build_writers(
             live_first=sink.order == Order.LIVE,
             backlog_after_s=sink.backlog_after / 1e9,
             drain=Drain(rate(sink.drain_rate)),
+            echo=Echo(line_keys) if sinks[sink.name].overwrites and sink.kind != "embedded" else None,
         )
 
     return {sink.name: writer(sink) for sink in settings.sinks}

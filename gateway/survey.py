@@ -7,8 +7,9 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from gateway.clock import rfc3339
-from gateway.health.snapshot import Component, Connection, Depth, SinkBook, Snapshot, State
+from gateway.health.snapshot import Component, Connection, SinkBook, Snapshot, State
 from gateway.ingest.settings import SessionState
+from gateway.queues import Bounds, Queues
 from gateway.sinks.writer import WriterState
 from gateway.version import installed_version
 
@@ -84,6 +85,7 @@ class Survey:
         writers: Mapping[str, Writer],
         fleet: FleetRoll,
         meters: LatencyMeters,
+        bounds: Bounds | None = None,
     ) -> None:
         self.changeable = Changeable(river_since_ns=clock.now_ns(), wanted_since_ns=clock.now_ns())
         self._clock = clock
@@ -92,6 +94,14 @@ class Survey:
         self._treatment = treatment
         self._journal = journal
         self._quarantine = quarantine
+        self._queues = Queues(
+            clock=clock,
+            river=river,
+            journal=journal,
+            quarantine=quarantine,
+            logs=logs,
+            bounds=bounds or Bounds(),
+        )
         self._logs = logs
         self._writers = writers
         self._fleet = fleet
@@ -103,6 +113,7 @@ class Survey:
         """Note the counts, once in a while, so that `rates` can say how fast they grow."""
         books = self._treatment.books
         self._samples.append((self._clock.monotonic_ns(), books.uplinks.journalled, books.readings.decoded))
+        self._queues.sample()
 
     def rates(self) -> dict[str, float] | None:
         """Return uplinks and readings a second over the last samples; None before there are two."""
@@ -139,7 +150,7 @@ class Survey:
             corrections=books.corrections,
             connection=self._connection(),
             fleet=self._fleet.count(now, rules.devices, rules.plans),
-            queues=self._queues(),
+            queues=self._queues.depths(self.changeable.source, figures.hot_bytes),
             watermarks=dict(figures.watermarks),
             series=figures.series,
             hot_blocks=figures.hot_blocks,
@@ -197,17 +208,29 @@ class Survey:
 
     def _river_part(self, now: int) -> Component:
         known = self.changeable
-        held = [log.name for log in self._logs if log.outbox.full]
+        held = [sink for log in self._logs for sink in log.outbox.holding]
         if held:
-            told = f"held: the outbox {', '.join(held)} is full, nothing more is acknowledged"
-            return Component("river", State.DEGRADED, now, last_error=told)
+            told = (
+                f"held: the outbox of {', '.join(held)} is full, nothing more is acknowledged; bring that database "
+                "back, or set outbox.size higher"
+            )
+            return Component("river", State.DEGRADED, self._river.held_since_ns or now, last_error=told)
         return Component("river", known.river_state, known.river_since_ns, detail=known.river_detail)
 
     def _sink_part(self, name: str, writer: Writer) -> Component:
         status = writer.status
         state = _WRITER_STATES[status.state]
         error = f"{status.last_error} {status.hint}".strip() if state is State.DOWN else ""
-        return Component(f"sink {name}", state, status.since_ns, last_error=error, detail=status.state.value)
+        since_ns = status.since_ns
+        if (given_up := self._queues.given_up(name)) is not None:
+            since_ns = since_ns if state is State.DOWN else given_up[0]
+            state = max(state, State.DEGRADED, key=list(State).index)
+            told = (
+                f"its outbox is full: {given_up[1]} of its oldest points given up since {rfc3339(given_up[0])}; "
+                "bring the database back, or set outbox.size higher"
+            )
+            error = f"{error}; {told}" if error else told
+        return Component(f"sink {name}", state, since_ns, last_error=error, detail=status.state.value)
 
     def _sink_book(self, log: LogOutlet, name: str) -> SinkBook:
         totals, status = log.outbox.totals(name), self._writers[name].status
@@ -239,22 +262,6 @@ class Survey:
             uplinks=status.messages,
             bytes=status.bytes,
             oversize=status.oversize,
+            refused_qos0=status.refused_qos0,
             last_heard_ns=status.last_heard_ns,
         )
-
-    def _queues(self) -> dict[str, Depth]:
-        queue, source = self._river.queue, self.changeable.source
-        depths = {
-            "decode": Depth(queue.uplinks, queue.bytes, self._age(queue.oldest_ns)),
-            "quarantine": Depth(items=self._quarantine.rows),
-        }
-        if source is not None:
-            depths["received"] = Depth(source.status.unacknowledged, source.status.unacknowledged_bytes)
-        for log in self._logs:
-            for name in log.sinks:
-                depth = log.outbox.depth(name)
-                depths[f"outbox {name}"] = Depth(depth.points, depth.bytes, self._age(depth.oldest_ns))
-        return depths
-
-    def _age(self, oldest_ns: int | None) -> float:
-        return max(self._clock.since_s(oldest_ns), 0.0) if oldest_ns else 0.0

@@ -154,6 +154,13 @@ class MemorySource:
             for packet_id in batch.packet_ids.tolist():
                 del self._broker.waiting[packet_id]
 
+    def hold(self, *, held: bool) -> None:
+        """Nothing: all of its uplinks are at QoS 1."""
+
+    def promised(self, batch: RawBatch) -> RawBatch:
+        """Return the batch: all of its uplinks are at QoS 1."""
+        return batch
+
     async def stop_reading(self) -> None:
         """Give nothing more out."""
         self._stopping = True

@@ -3,7 +3,7 @@
 Delivery guarantees: an uplink at QoS 1 is acknowledged only by `acknowledge`; what was not is sent
 again by the broker at the next connection, with DUP, as long as it keeps the session. Batches of a
 connection that is gone are still given out: they may come twice, they are not lost. QoS 0 promises
-nothing. Where the broker lost the session, `SessionStatus.gap_possible_ns` says so.
+nothing, and is refused and counted while the river is held. Where the broker lost the session, `SessionStatus.gap_possible_ns` says so.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from gateway.errors import SessionTakenOver
 from gateway.ingest import heads
 from gateway.ingest.answers import Oversize
 from gateway.ingest.link import End, Link, Why
-from gateway.ingest.packets import DUP, Scan, acknowledgements
+from gateway.ingest.packets import DUP, Scan, acknowledgements, promised
 from gateway.ingest.patience import Backoff, TakeoverGuard
 from gateway.ingest.requests import Connect
 from gateway.ingest.session import Granted, Opened
@@ -96,6 +96,7 @@ class MqttSource:
         self._wake = asyncio.Event()
         self._heads = heads.HeadKeeper(keep, on_failure=self._wake.set)
         self._stopping = False
+        self._held = False
         self._link: Link | None = None
         self._task: asyncio.Task[None] | None = None
         self._opened_ns = 0
@@ -131,6 +132,23 @@ class MqttSource:
             return
         link.send(acknowledgements(batch.packet_ids))
         await link.drain()
+
+    def hold(self, *, held: bool) -> None:
+        """While held, refuse and count what comes at QoS 0, and what was read of it and not given out."""
+        if held and not self._held:
+            self._queue = deque(kept for kept in map(self.promised, self._queue) if len(kept))
+        self._held = held
+
+    def promised(self, batch: RawBatch) -> RawBatch:
+        """Refuse and count the uplinks of a batch that nobody sends again (QoS 0); return the rest."""
+        status, kept = self.status, promised(batch)
+        if kept is not batch:
+            refused = len(batch) - len(kept)
+            status.refused_qos0 += refused
+            status.unacknowledged = max(0, status.unacknowledged - refused)
+            status.unacknowledged_bytes = max(0, status.unacknowledged_bytes - weight(batch) + weight(kept))
+            self._balance()
+        return kept
 
     async def subscribe(self, filters: Sequence[tuple[str, int]]) -> None:
         """Want these (filter, QoS) pairs from now on, in the same session. Raises ValueError."""
@@ -318,8 +336,11 @@ class MqttSource:
         status.duplicates += int(np.count_nonzero(scan.headers & DUP))
         status.unacknowledged += len(batch)
         status.unacknowledged_bytes += weight(batch)
-        self._queue.append(batch)
-        self._wake.set()
+        if self._held:
+            batch = self.promised(batch)
+        if len(batch):
+            self._queue.append(batch)
+            self._wake.set()
         self._balance()
 
     def _balance(self) -> None:

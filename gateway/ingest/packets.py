@@ -12,7 +12,7 @@ payloads stay bytes: whether they are UTF-8 is for decoding to judge.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -307,6 +307,31 @@ def acknowledgements(packet_ids: NDArray[np.uint16]) -> bytes:
     out[:, 2] = wanted >> 8
     out[:, 3] = wanted & 0xFF
     return out.tobytes()
+
+
+def promised(batch: RawBatch) -> RawBatch:
+    """Return what of a batch the broker would send again: all but QoS 0. The batch itself where that is all."""
+    kept = np.flatnonzero(batch.headers & QOS)
+    if len(kept) == len(batch):
+        return batch
+    frames = [frame for frame, wanted in zip(_frames(batch.frames), batch.headers & QOS, strict=True) if wanted]
+    return replace(
+        batch,
+        frames=b"".join(frames),
+        topics=[batch.topics[place] for place in kept.tolist()],
+        payloads=[batch.payloads[place] for place in kept.tolist()],
+        headers=batch.headers[kept],
+        packet_ids=batch.packet_ids[kept],
+    )
+
+
+def _frames(frames: bytes) -> Iterator[bytes]:
+    """Yield whole frames, one by one."""
+    at = 0
+    while at < len(frames):
+        length, start = _varint(frames, at + 1)
+        yield frames[at : start + length]
+        at = start + length
 
 
 def batch_of(record: Frames, position: int) -> RawBatch:

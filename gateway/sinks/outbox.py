@@ -223,7 +223,12 @@ class Outbox:
     @property
     def full(self) -> bool:
         """Whether a `hold` sink waits for as many bytes as the log may hold."""
-        return self._log.full
+        return bool(self._log.holding)
+
+    @property
+    def holding(self) -> Sequence[str]:
+        """Those sinks."""
+        return self._log.holding
 
     @property
     def max_bytes(self) -> int:
@@ -358,7 +363,7 @@ class Outbox:
             for backlog in (True, False):
                 news = self._news.setdefault((sink, backlog), asyncio.Event())
                 _set(news, on=self._log.turn(sink, backlog=backlog) is not None)
-        _set(self._room, on=not self._log.full)
+        _set(self._room, on=not self._log.holding)
         if self._purging is None and not self._closing and not self._failed:
             stretches = self._filing.purgeable()
             if stretches:

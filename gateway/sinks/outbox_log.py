@@ -9,10 +9,11 @@ Entries that wait are in the tail; those before its start are in the file, which
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from gateway.sinks.outbox_cursor import MOST_GAPS, Cursor, Span
+from gateway.sinks.outbox_hand import Hand, spread
 from gateway.sinks.outbox_model import LIVE, Mark, Order, Outcome, Policy, Recovered
 from gateway.sinks.outbox_newer import Newer
 from gateway.sinks.outbox_tail import Tail
@@ -21,19 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from gateway.sinks.outbox_model import Bodies, Entry, Found, Held, Loaded
-
-
-@dataclass(slots=True)
-class _Hand:
-    """What a sink was given and has not answered for, by entry.
-
-    `skipped`: how many of their points it was not given, since a newer writing was sent. `passed`: those of
-    them that were dropped meanwhile, with their points.
-    """
-
-    given: dict[int, Held] = field(default_factory=dict)
-    skipped: dict[int, int] = field(default_factory=dict)
-    passed: dict[int, int] = field(default_factory=dict)
 
 
 class OutboxLog:
@@ -54,18 +42,19 @@ class OutboxLog:
         self._bodies = bodies
         self._orders: dict[str, Order] = {}
         self._oldest_ns = {sink: dict(loaded.oldest_ns.get(sink, {})) for sink in self.cursors}
-        self._hands = {sink: _Hand() for sink in self.cursors}
+        self._hands = {sink: Hand() for sink in self.cursors}
         self._outcomes = {sink: dict(loaded.outcomes.get(sink, {})) for sink in self.cursors}
         self._newer = {sink: Newer(bodies, loaded.newer.get(sink, {})) for sink in self.cursors}
         self._changed: set[tuple[str, int]] = set()
 
     @property
-    def full(self) -> bool:
-        """Whether a sink that must get everything waits for as much as the log may hold, or more."""
-        return any(
-            cursor.policy == Policy.HOLD and self.waiting_bytes(sink) >= self.max_bytes
+    def holding(self) -> list[str]:
+        """The sinks that must get everything and wait for as much as the log may hold, or more."""
+        return [
+            sink
             for sink, cursor in self.cursors.items()
-        )
+            if cursor.policy == Policy.HOLD and self.waiting_bytes(sink) >= self.max_bytes
+        ]
 
     def waiting_bytes(self, sink: str) -> int:
         """Return how many bytes wait for a sink."""
@@ -104,7 +93,7 @@ class OutboxLog:
         self.cursors[sink] = replace(self.cursors.get(sink, new), policy=policy)
         self._orders[sink] = order
         self._oldest_ns.setdefault(sink, {})
-        self._hands.setdefault(sink, _Hand())
+        self._hands.setdefault(sink, Hand())
         self._outcomes.setdefault(sink, {})
         self._newer.setdefault(sink, Newer(self._bodies, {}))
 
@@ -198,7 +187,7 @@ class OutboxLog:
             self._settle(sink, cursor.past(dealt[-1][0]))
         self._count(sink, refused=refused, superseded=superseded, dropped=-sum(late.values()))
         if refused or superseded or late:
-            self._note(sink, _spread(counts, refused=refused, skipped=skipped, late=late))
+            self._note(sink, spread(counts, refused=refused, skipped=skipped, late=late))
         for answered in [seq for seq in hand.given if seq <= through]:
             del hand.given[answered]
             hand.passed.pop(answered, None)
@@ -281,7 +270,7 @@ class OutboxLog:
         replayed = {sink: self.cursors[sink].replayed - before[sink].replayed for sink in before}
         self._forget(lambda seq: seq > known.seq)
         self.marks = {seq: mark for seq, mark in self.marks.items() if seq < cut.seq} | {cut.seq: cut}
-        self._hands = {sink: _Hand() for sink in before}
+        self._hands = {sink: Hand() for sink in before}
         self.end, self.tail = cut, Tail(cut)
         for sink, cursor in self.cursors.items():
             if cursor.gaps:  # the last one may be cut short
@@ -313,7 +302,7 @@ class OutboxLog:
         return LIVE if span.after.seq >= self.cursors[sink].seq else span.until.seq
 
     def _give(self, sink: str, taken: Sequence[Held]) -> list[tuple[int, Entry]]:
-        newer, hand = self._newer[sink], _Hand({held[0].seq: held for held in taken})
+        newer, hand = self._newer[sink], Hand({held[0].seq: held for held in taken})
         given = [(mark.seq, newer.left_of(mark.seq, entry)) for mark, entry in taken]
         for (seq, left), (_, entry) in zip(given, taken, strict=True):
             if left.count < entry.count:
@@ -398,18 +387,3 @@ class OutboxLog:
             superseded=cursor.superseded - outcome.superseded,
             replayed=cursor.replayed + beyond - outcome.dropped - outcome.superseded,
         )
-
-
-def _spread(
-    counts: Mapping[int, int], *, refused: int, skipped: Mapping[int, int], late: Mapping[int, int]
-) -> dict[int, Outcome]:
-    """Lay refused points on entries, the first ones first; take the late ones off the dropped.
-
-    Which entry they were in is not known; that no entry gets more than it has is what recovery needs.
-    """
-    outcomes = {}
-    for seq, count in sorted(counts.items()):
-        here = min(refused, count - skipped.get(seq, 0))
-        refused -= here
-        outcomes[seq] = Outcome(here, -late.get(seq, 0), skipped.get(seq, 0))
-    return outcomes

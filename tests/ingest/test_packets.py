@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from gateway.ingest import packets
 from gateway.ingest.answers import Head, Oversize, PingResp
-from gateway.ingest.packets import Scan, Scanner, acknowledgements, batch_of
+from gateway.ingest.packets import Scan, Scanner, acknowledgements, batch_of, promised
 from gateway.ingest.wire import ProtocolError, packet, varint
 from gateway.model import Frames
 from tests.ingest.peer import LEVELS, Message, messages, paho_against_us, pieces, read_to_goodbye, welcome
@@ -330,3 +330,18 @@ def test_properties_of_any_length_are_skipped() -> None:
 def test_the_default_maximum_is_mqtts_own() -> None:
     """Four bytes of remaining length and the first byte."""
     assert packets.Scanner(5).max_packet == 268_435_455 + 5
+
+
+@given(sent=messages(), level=LEVELS)
+def test_what_nobody_sends_again_can_be_left_out(sent: list[Message], level: int) -> None:
+    """QoS 0 goes, whole frames; what is left is the batch that it would have been alone."""
+    frames = [message.frame(level) for message in sent]
+    batch = batch_of(record(b"".join(frames), len(sent), level), position=7)
+    kept = [frame for frame, message in zip(frames, sent, strict=True) if message.qos]
+    left = promised(batch)
+    assert (left is batch) == (len(kept) == len(sent))
+    alone = batch_of(record(b"".join(kept), len(kept), level), position=7)
+    assert (left.frames, left.topics, left.payloads) == (alone.frames, alone.topics, alone.payloads)
+    assert left.headers.tolist() == alone.headers.tolist()
+    assert left.packet_ids.tolist() == alone.packet_ids.tolist()
+    assert left.position == 7
