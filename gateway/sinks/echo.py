@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gateway.sinks.outbox_newer import MOST_POINTS
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -16,14 +18,15 @@ if TYPE_CHECKING:
 
 ALIVE_NS = 600 * 10**9
 """So long after a time-out a server may still carry a request out."""
-MOST_POINTS = 100_000
-"""Points of unanswered requests that are remembered; beyond, the first ones are forgotten. 20 MB."""
 MOST_BYTES = 8_000_000
 """What is kept; beyond, it is written at once, and again later what comes then."""
 
 
 class Echo:
-    """Newer writings of the points of unanswered requests, for one sink. Times are monotonic, in ns."""
+    """Newer writings of the points of unanswered requests, for one sink. Times are monotonic, in ns.
+
+    Of more than `MOST_POINTS` such points the first ones are forgotten.
+    """
 
     def __init__(self, bodies: Bodies) -> None:
         self._bodies = bodies

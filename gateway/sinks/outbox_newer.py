@@ -16,8 +16,10 @@ if TYPE_CHECKING:
 
     from gateway.sinks.outbox_model import Bodies, Entry
 
+KEY_BYTES = 200
+"""What a key costs in memory, about."""
 MOST_POINTS = 100_000
-"""About 20 MB a sink. With so many, nothing more is sent before what waits: the backlog goes first."""
+"""20 MB a sink. With so many, nothing more is sent before what waits: the backlog goes first."""
 
 
 def point_key(series: bytes, time_ns: int) -> bytes:

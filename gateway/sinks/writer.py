@@ -33,6 +33,8 @@ FIRST_WAIT_S = 0.5
 LONGEST_WAIT_S = 30.0
 LONGEST_ASKED_WAIT_S = 300.0
 """A server may ask for a longer wait, up to this."""
+WRITE_BYTES = 8_000_000
+"""What a sink is given at once, at most, but for one larger entry."""
 
 
 class WriterState(StrEnum):
@@ -87,7 +89,7 @@ class Writer:
         stored: Callable[[Sequence[Entry]], None] | None = None,
         sleep: Callable[[float], Coroutine[object, object, None]] = asyncio.sleep,
         max_points: int = 5_000,
-        max_bytes: int = 8_000_000,
+        max_bytes: int = WRITE_BYTES,
         live_first: bool = False,
         backlog_after_s: float = 60.0,
         drain: Drain | None = None,
