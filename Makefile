@@ -6,10 +6,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DEMO ?=
-PYTEST ?= -n 2 --dist loadgroup
+CHAOS ?=
+PYTEST ?= -n 4 --dist loadgroup
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint servers bench bench-quick docs requirements clean
+.PHONY: help setup demo test lint servers bench bench-quick chaos chaos-quick docs requirements clean
 
 help:  ## say what each command does
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 24
@@ -45,6 +46,12 @@ bench: setup servers  ## measure all of it in half an hour: build/bench/latest.m
 
 bench-quick: setup servers  ## measure the headline, QoS 0 and the stages in under 2 minutes
 	@$(BIN)/python -m tests.benchmarks.run --quick
+
+chaos: setup servers  ## hurt a gateway in every way, and hold what is stored against a ledger: half an hour
+	@$(BIN)/python -m tests.chaos.run $(CHAOS)
+
+chaos-quick: setup servers  ## the same in under 2 minutes (part of `make test`)
+	@$(BIN)/python -m tests.chaos.run --quick $(CHAOS)
 
 docs: setup  ## the documentation as a site, in build/site
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict --site-dir build/site

@@ -152,8 +152,10 @@ def _conflict(body: Body, family: str, rng: np.random.Generator) -> bytes:
         other["dist_mm"] += change
     elif family == "water":
         other["index_l"] += change
-    else:
+    elif other["lanes"][0]["classes"]["car"]["n"]:
         other["lanes"][0]["classes"]["car"]["n"] += change
+    else:  # cars where there were none would have a speed, which nobody has told before: news, no conflict
+        other["battery_pct"] += -1 if other["battery_pct"] else 1
     return encode(other)
 
 

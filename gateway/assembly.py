@@ -17,7 +17,7 @@ from gateway.health.meters import LatencyMeters
 from gateway.ingest.packets import batch_of
 from gateway.journal.checkpoint import Checkpoint
 from gateway.journal.journal import Journal
-from gateway.journal.lock import FolderLock
+from gateway.journal.lock import GATEWAY, UNFINISHED, FolderLock
 from gateway.outlets import QuarantineOutlet
 from gateway.pipeline import Pace, River
 from gateway.plumbing import build_sinks, build_writers, open_logs, writes_once
@@ -32,16 +32,17 @@ from gateway.survey import Survey
 from gateway.treatment import Treatment
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from gateway.closing import Closing
     from gateway.config import Settings
+    from gateway.damage import Aside
     from gateway.model import Refused
+    from gateway.outlets import LogOutlet
     from gateway.ports import Clock, Sink
     from gateway.saving import Saved
     from gateway.sinks.writer import Writer
 
-LOCK_NAME = "gateway.lock"
 log = structlog.get_logger("ecluse")
 
 
@@ -73,10 +74,18 @@ def clock_of(settings: Settings) -> SystemClock:
 
 
 def lock(settings: Settings, closing: Closing) -> None:
-    """Make the state folder, and hold it alone. Raises JournalError where another gateway holds it."""
+    """Make the state folder, and hold it alone.
+
+    Raises JournalError where another gateway holds it, or where a restore into it did not end.
+    """
     with durable.translated(JournalError, f"the state folder {settings.state_dir} cannot be used"):
-        settings.state_dir.mkdir(parents=True, exist_ok=True)
-        closing.callback(FolderLock(settings.state_dir, LOCK_NAME).release)
+        durable.make_folder(settings.state_dir)
+        closing.callback(FolderLock(settings.state_dir, GATEWAY).release)
+        if (settings.state_dir / UNFINISHED).exists():
+            raise JournalError(
+                f"a restore into {settings.state_dir} did not end",
+                hint="empty that folder, and restore again",
+            )
 
 
 async def open_parts(
@@ -93,8 +102,11 @@ async def open_parts(
         saved = await asyncio.to_thread(saving.restore, state)
     _require_profiles(settings, saved)
     journal = await _journal(settings, saved, closing)
-    strangers = UnknownDevices(folder / "unknown.db", max_devices=max(settings.devices.max_unknown, 1))
+    strangers = UnknownDevices(
+        folder / "unknown.db", max_devices=max(settings.devices.max_unknown, 1), mend=True
+    )
     closing.later(lambda: asyncio.to_thread(strangers.close))
+    _say(strangers.aside)
     fleet = FleetRoll(started_ns=clock.now_ns())
     meters = LatencyMeters(tuple(sink.name for sink in settings.sinks))
     treatment = Treatment(
@@ -107,6 +119,8 @@ async def open_parts(
         accepted=saved.accepted,
     )
     logs = await open_logs(settings, closing)
+    for one in logs:
+        _say(one.outbox.aside)
     quarantine = await _quarantine(settings, closing)
     refused = QuarantineOutlet(quarantine, clock)
     writers = build_writers(
@@ -120,7 +134,9 @@ async def open_parts(
         saved=saved,
         clock=clock,
         meters=meters,
-        pace=Pace(checkpoint_s=settings.checkpoint.every / 1e9),
+        pace=Pace(
+            checkpoint_s=settings.checkpoint.every / 1e9, suspect_bytes=settings.journal.retention_size
+        ),
         scan=batch_of,
         keep_after=lambda: state.needed_after,
         caught_up=caught_up,
@@ -136,14 +152,24 @@ async def open_parts(
         writers=writers,
         fleet=fleet,
         meters=meters,
+        aside=_aside(state, logs, quarantine, strangers),
         bounds=Bounds(
             received=settings.broker.memory,
             windows=settings.windows.memory,
             quarantine=settings.quarantine.total,
+            suspect=settings.journal.retention_size,
         ),
     )
     keep = _keeper(treatment, refused)
     return Parts(state, journal, treatment, sinks, writers, strangers, river, survey, keep)
+
+
+def _aside(
+    state: Checkpoint, logs: Sequence[LogOutlet], quarantine: QuarantineStore, strangers: UnknownDevices
+) -> tuple[Aside, ...]:
+    """Return the files that were found damaged as they were opened."""
+    others = (*(one.outbox.aside for one in logs), quarantine.aside, strangers.aside)
+    return (*state.opened.aside, *(aside for aside in others if aside is not None))
 
 
 def _keeper(treatment: Treatment, quarantine: QuarantineOutlet) -> Callable[[Refused], Awaitable[None]]:
@@ -164,9 +190,15 @@ def _sinks(settings: Settings, clock: Clock, closing: Closing) -> dict[str, Sink
 async def _state(settings: Settings, closing: Closing) -> Checkpoint:
     state = await asyncio.to_thread(Checkpoint.open_newest_sound, settings.state_dir)
     closing.later(lambda: asyncio.to_thread(state.close))
-    for name, problem in state.opened.refused:
-        log.error("a state file is damaged", file=name, problem=problem, used=state.opened.source)
+    for aside in state.opened.aside:
+        _say(aside, used=state.opened.source)
     return state
+
+
+def _say(aside: Aside | None, **more: str) -> None:
+    if aside is not None:
+        found = {"file": aside.name, "kept_as": aside.kept_as, "problem": aside.problem}
+        log.error("a damaged file is set aside", **found, **more)
 
 
 async def _journal(settings: Settings, saved: Saved, closing: Closing) -> Journal:
@@ -178,9 +210,21 @@ async def _journal(settings: Settings, saved: Saved, closing: Closing) -> Journa
         floor=saved.cut.position,
     )
     closing.later(journal.close)
-    for damage in journal.damaged:
-        log.error("the journal is damaged", first=damage.first, last=damage.last, problem=damage.why)
+    say_damage(journal)
     return journal
+
+
+def say_damage(journal: Journal, known: int = 0) -> None:
+    """Say what was found damaged in the journal, but for the first `known` places."""
+    for damage in journal.damaged[known:]:
+        log.error(
+            "the journal is damaged",
+            file=journal.file_of(damage.first),
+            first=damage.first,
+            last=damage.last,
+            uplinks=damage.uplinks,
+            problem=damage.why,
+        )
 
 
 async def _quarantine(settings: Settings, closing: Closing) -> QuarantineStore:
@@ -190,6 +234,7 @@ async def _quarantine(settings: Settings, closing: Closing) -> QuarantineStore:
         total=settings.quarantine.total,
     )
     closing.later(quarantine.close)
+    _say(quarantine.aside)
     return quarantine
 
 

@@ -7,12 +7,13 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gateway.model import RawBatch
+import orjson
+
+from gateway.model import Control, ControlKind, RawBatch
+from gateway.suspicion import KINDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from gateway.model import Control
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,20 @@ class Entry:
         return len(self.content) if isinstance(self.content, RawBatch) else 0
 
     @property
+    def connection(self) -> int:
+        """The number of the connection that it knows of; 0 where of none."""
+        if isinstance(self.content, RawBatch):
+            return self.content.connection
+        if self.content.kind is not ControlKind.SESSION_LOST:
+            return 0
+        return int(orjson.loads(self.content.body)["connection"])
+
+    @property
+    def clock(self) -> Control | None:
+        """The record where it is one that begins or ends a suspect span; None else."""
+        return self.content if isinstance(self.content, Control) and self.content.kind in KINDS else None
+
+    @property
     def bytes(self) -> int:
         """How many bytes it holds, as the journal has them; in memory it is about twice that."""
         return len(self.content.frames if isinstance(self.content, RawBatch) else self.content.body)
@@ -37,7 +52,8 @@ class Entry:
 class BatchQueue:
     """Durable batches and control records, in journal order, waiting to be decoded.
 
-    `put` waits where `max_uplinks` or `max_bytes` are in it; a single larger entry still passes alone.
+    `put` waits where `max_uplinks`, so many entries, or `max_bytes` are in it; a single larger entry still
+    passes alone.
     """
 
     def __init__(self, *, max_uplinks: int, max_bytes: int) -> None:
@@ -83,7 +99,8 @@ class BatchQueue:
 
     def _has_room(self, entry: Entry) -> bool:
         return not self._entries or (
-            self.uplinks + entry.uplinks <= self.max_uplinks and self.bytes + entry.bytes <= self.max_bytes
+            max(self.uplinks + entry.uplinks, len(self._entries)) <= self.max_uplinks
+            and self.bytes + entry.bytes <= self.max_bytes
         )
 
     def _is_worth_taking(self, most: int) -> bool:

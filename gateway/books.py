@@ -77,6 +77,10 @@ class Books:
     """Corrections that sinks which cannot overwrite did not get, each counted once."""
     not_kept: int = 0
     """Quarantined uplinks of strangers that gave way at once: one record held too many."""
+    sessions_lost: int = 0
+    """Sessions that the broker had lost: each is a possible gap in what came."""
+    session_lost_ns: int = 0
+    """When that was found the last time, ns UTC; 0: never."""
 
     def treated(self) -> Books:
         """Return the books of what was treated: a replay journals and counts the rest again.
@@ -97,6 +101,8 @@ class Books:
             "corrections": self.corrections,
             "not_delivered": self.not_delivered,
             "not_kept": self.not_kept,
+            "sessions_lost": self.sessions_lost,
+            "session_lost_ns": self.session_lost_ns,
         }
 
     @classmethod
@@ -111,4 +117,6 @@ class Books:
             corrections=values["corrections"],
             not_delivered=values["not_delivered"],
             not_kept=values.get("not_kept", 0),
+            sessions_lost=values.get("sessions_lost", 0),
+            session_lost_ns=values.get("session_lost_ns", 0),
         )

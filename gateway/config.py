@@ -10,7 +10,7 @@ import os
 import tomllib
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import urlsplit
 
 from pydantic import (
     BaseModel,
@@ -24,7 +24,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from gateway.config_paths import anchored
 from gateway.config_problems import NESTED, PREFIX, problems, unknown_variables
-from gateway.config_types import Duration, Rate, SinkName, Size, Zone
+from gateway.config_types import Duration, Rate, SinkName, Size, Zone, address
 from gateway.errors import ConfigurationError, Problem
 from gateway.literals import is_loopback
 
@@ -32,16 +32,6 @@ from gateway.literals import is_loopback
 def _written(default: str, description: str) -> Any:  # noqa: ANN401 - pydantic's own Field is Any too
     """A field whose default is written as in the file, and read like the file."""
     return Field(default=default, description=description)
-
-
-def _address(url: str) -> SplitResult:
-    """Split an address. Raises ValueError with a sentence where its host or its port cannot be read."""
-    try:
-        parts = urlsplit(url)
-        _ = parts.port  # read here, so that a bad one is refused here
-    except ValueError as error:
-        raise ValueError(f"url: {str(error)[:1].lower()}{str(error)[1:]}") from error
-    return parts
 
 
 class Section(BaseModel):
@@ -113,7 +103,7 @@ class Broker(Section):
 
     @model_validator(mode="after")
     def _safe(self) -> Broker:
-        parts = _address(self.url)
+        parts = address(self.url)
         if parts.scheme not in ("mqtt", "mqtts") or not parts.hostname:
             raise ValueError("url: must look like mqtt://127.0.0.1:1883 or mqtts://broker.example:8883")
         if parts.username or parts.password:
@@ -190,7 +180,7 @@ class Sink(Section):
     def _complete(self) -> Sink:
         if self.kind == "embedded":
             return self
-        parts = _address(self.url)
+        parts = address(self.url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ValueError(f"url: a sink of kind {self.kind} needs one, such as http://127.0.0.1:8086")
         if parts.scheme == "http" and not self.allow_plaintext and not is_loopback(parts.hostname):
@@ -326,6 +316,11 @@ class Settings(BaseSettings):
     state_dir: Path = Field(default=Path("state"), description="Journal, checkpoint, outbox, quarantine.")
     profiles_dir: Path = Field(default=Path("device_profiles"), description="Device profiles, a folder each.")
     time_scale_file: Path | None = Field(default=None, description="Scaled time, for demonstrations only.")
+    stop_grace: Duration = _written(
+        "20s",
+        "How long a stop may take (SIGTERM): what is not decoded or written by then waits on disk for the "
+        "next start. The supervisor must wait longer.",
+    )
     default_zone: Zone = Field(default="UTC", description="Zone of sites that are not listed.")
     sites: dict[str, Site] = Field(default_factory=dict, description="Sites by name, as in the topics.")
     broker: Broker = Broker()
@@ -363,17 +358,19 @@ class Settings(BaseSettings):
 
 
 def secret(value: SecretStr | None, file: Path | None) -> str | None:
-    """Return a secret from its setting or its file. Raises ConfigurationError (unreadable file)."""
+    """Return a secret from its setting or its file. Raises ConfigurationError (unreadable, or empty)."""
     if value is not None:
         return value.get_secret_value()
     if file is None:
         return None
     try:
-        return file.read_text(encoding="utf-8").strip()
-    except OSError as error:
-        raise ConfigurationError(
-            [Problem(where=str(file), what=f"cannot read this secret: {error.strerror}")]
-        ) from error
+        text = file.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise ConfigurationError([Problem(str(file), f"cannot read this secret: {why}")]) from error
+    if not text:
+        raise ConfigurationError([Problem(str(file), "this secret is empty", "one line, the secret itself")])
+    return text
 
 
 def load(path: Path | None) -> Settings:

@@ -4,13 +4,24 @@ from __future__ import annotations
 
 import re
 from typing import Annotated
+from urllib.parse import SplitResult, urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from gateway.literals import duration_ns, rate, size_bytes
 
-__all__ = ["Duration", "Rate", "SinkName", "Size", "Zone"]
+__all__ = ["Duration", "Rate", "SinkName", "Size", "Zone", "address"]
+
+
+def address(url: str) -> SplitResult:
+    """Split an address. Raises ValueError with a sentence where its host or its port cannot be read."""
+    try:
+        parts = urlsplit(url)
+        _ = parts.port  # read here, so that a bad one is refused here
+    except ValueError as error:
+        raise ValueError(f"url: {str(error)[:1].lower()}{str(error)[1:]}") from error
+    return parts
 
 
 def _ns(value: object) -> object:

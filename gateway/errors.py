@@ -6,6 +6,7 @@
     │   └── SessionTakenOver    another gateway uses our client identifier
     ├── JournalError            the journal cannot be written, read or locked: fatal
     ├── StateError              the checkpoint cannot be written or read: fatal
+    ├── BackupError             a backup cannot be made, or is not what was written
     ├── QueryError              a question that the embedded store cannot answer
     ├── SinkUnavailable         try again later (after `retry_after_s` where the server said so)
     └── PointsRejected          these points, for this reason: to quarantine; the others are stored
@@ -67,6 +68,10 @@ class JournalError(EcluseError):
 
 class StateError(EcluseError):
     """The checkpoint cannot be written or read. Fatal: the restart replays."""
+
+
+class BackupError(EcluseError):
+    """A backup cannot be made, or is not what was written; nothing was restored."""
 
 
 class QueryError(EcluseError):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from gateway import wanted
 from gateway.clock import SystemClock
 from gateway.errors import ConfigurationError, Problem, SinkUnavailable
+from gateway.ingest.topics import cover
 from gateway.plumbing import build_sinks, memory_for_waiting
 from gateway.registry.broker_check import BrokerTrouble, try_broker
 from gateway.rules import Rules
@@ -83,13 +84,17 @@ def _broker_queue(settings: Settings, wish: Wanted, report: Report) -> None:
 async def _broker(settings: Settings, wish: Wanted, report: Report) -> None:
     try:
         session = mqtt_settings(settings.broker)
-        said = await try_broker(session, filters_of(wish.plans))
+        trial = await try_broker(session, cover(filters_of(wish.plans)))
     except ConfigurationError as error:
         report.problems += error.problems
     except BrokerTrouble as trouble:
         report.problems.append(Problem(f"broker {settings.broker.url}", str(trouble), trouble.hint))
     else:
-        report.well.append(f"broker: {said}")
+        report.well += [f"broker: {line}" for line in trial.lines]
+        if trial.trouble is not None:
+            report.problems.append(
+                Problem(f"broker {settings.broker.url}", str(trial.trouble), trial.trouble.hint)
+            )
 
 
 async def _sinks(settings: Settings, report: Report) -> None:

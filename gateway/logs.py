@@ -14,9 +14,14 @@ if TYPE_CHECKING:
     from typing import Any
 
     from gateway.config import Log
+    from gateway.health.snapshot import Replay
 
 PER_MINUTE = 30
 """The same event from the same place at most so often: a device must not be able to fill a disk."""
+SAY_S = 1.0
+"""How often a replay says how far it is."""
+BAR = 30
+"""Characters."""
 
 
 class RateLimit:
@@ -71,15 +76,35 @@ def configure(settings: Log) -> None:
 
 
 class ReplayProgress:
-    """Says how a replay goes, every few seconds."""
+    """Says how a replay goes: a bar where a person looks on, else a line every few seconds."""
 
     def __init__(self) -> None:
         self._log = structlog.get_logger("ecluse.recovery")
         self._said = time.monotonic()
+        self._drawn = False
 
-    def __call__(self, position: int, end: int) -> None:
-        """Be told the position reached."""
-        now = time.monotonic()
-        if now - self._said > 2:
+    def __call__(self, replay: Replay) -> None:
+        """Be told how far it is."""
+        now, done = time.monotonic(), replay.position >= replay.end
+        if now - self._said > SAY_S and not done:
             self._said = now
-            self._log.info("replaying the journal", position=position, of=end)
+            if sys.stderr.isatty():
+                self._draw(replay)
+            else:
+                self._log.info(
+                    "replaying the journal",
+                    share=round(replay.share, 3),
+                    position=replay.position,
+                    of=replay.end,
+                    left_s=round(replay.left_s, 1) if replay.left_s is not None else None,
+                )
+        elif done and self._drawn:
+            self._drawn = False
+            sys.stderr.write("\r\x1b[K")
+            sys.stderr.flush()
+
+    def _draw(self, replay: Replay) -> None:
+        full = round(replay.share * BAR)
+        sys.stderr.write(f"\r\x1b[K[{'#' * full}{'-' * (BAR - full)}] {replay.sentence()}")
+        sys.stderr.flush()
+        self._drawn = True

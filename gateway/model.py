@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     Bool = NDArray[np.bool_]
 
 NS_PER_S = 1_000_000_000
+_QOS_2 = 0x04
 
 
 class Flag(IntEnum):
@@ -77,12 +78,30 @@ class Reason(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Releases:
+    """PUBRELs: the broker says of QoS 2 deliveries that they are over, and their identifiers free.
+
+    `packet_ids` is uint16[m], in the order of the stream; `places` is int64[m], ascending: how many uplinks
+    of their batch came before each.
+    """
+
+    packet_ids: NDArray[np.uint16]
+    places: Int64
+
+    def __len__(self) -> int:
+        return len(self.packet_ids)
+
+
+@dataclass(frozen=True, slots=True)
 class RawBatch:
     """Uplinks read together from one connection, in the order in which the broker sent them.
 
     `frames` holds the PUBLISH frames as received, end to end; the columns are slices of them, one
     entry an uplink. `headers` is uint8[n] (a frame's first byte: DUP 0x08, QoS 0x06, RETAIN 0x01);
     `packet_ids` is uint16[n], 0 at QoS 0. `position` is 0 until the journal has taken the batch.
+    `era` is the clock's when they were read (`ports.Clock`): it says what `received_ns` is by.
+    At QoS 2 PUBREL frames stand among them in `frames`, and `releases` has what they say; there may
+    then be no uplink at all.
     """
 
     source: str
@@ -95,10 +114,51 @@ class RawBatch:
     payloads: list[bytes]
     headers: NDArray[np.uint8]
     packet_ids: NDArray[np.uint16]
+    releases: Releases | None = None
     position: int = 0
+    era: int = 0
 
     def __len__(self) -> int:
         return len(self.topics)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing in it, neither uplink nor PUBREL."""
+        return not self.topics and self.releases is None
+
+    def record(self) -> Frames:
+        """Return the journal's record of them."""
+        return Frames(
+            source=self.source,
+            connection=self.connection,
+            session=self.session,
+            protocol=self.protocol,
+            received_ns=self.received_ns,
+            count=len(self),
+            frames=self.frames,
+        )
+
+    @property
+    def has_qos_2(self) -> bool:
+        """Whether anything in it belongs to a QoS 2 delivery."""
+        return self.releases is not None or bool((self.headers & _QOS_2).any())
+
+    def qos_2_steps(self) -> Iterator[tuple[int, int]]:
+        """Yield what belongs to QoS 2 deliveries, in the order of the stream.
+
+        An uplink is (its packet identifier, its place), a PUBREL (its packet identifier, -1).
+        """
+        uplinks = np.flatnonzero(self.headers & _QOS_2)
+        packet_ids = self.packet_ids[uplinks]
+        if self.releases is None:
+            yield from zip(packet_ids.tolist(), uplinks.tolist(), strict=True)
+            return
+        count = len(self.releases)
+        places = np.concatenate((self.releases.places, uplinks))
+        order = np.argsort(places, kind="stable")  # a PUBREL stands before the uplink whose place it has
+        packet_ids = np.concatenate((self.releases.packet_ids, packet_ids))[order]
+        steps = np.where(order < count, -1, places[order])
+        yield from zip(packet_ids.tolist(), steps.tolist(), strict=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +167,7 @@ class Frames:
 
     `source` names the broker connection's configuration, `connection` counts its connections since
     the gateway first ran, `session` is the MQTT client identifier, `protocol` the protocol level
-    (4 or 5), `count` the number of PUBLISH frames in `frames`.
+    (4 or 5), `count` the number of PUBLISH frames in `frames`; the others there are PUBREL (QoS 2).
     """
 
     source: str
@@ -126,6 +186,9 @@ class ControlKind(StrEnum):
     PROFILE_REMOVED = "profile removed"
     DEVICES = "devices"
     SETTINGS = "settings"
+    CLOCK_SUSPECT = "clock suspect"
+    CLOCK_SETTLED = "clock settled"
+    SESSION_LOST = "session lost"
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +198,11 @@ class Control:
     PROFILE: `{"name", "version", "text"}` (the YAML as written). PROFILE_REMOVED: `{"name"}`.
     DEVICES: `{"upsert": [{"site", "ids", "profile", "place", "parameters"}, …], "remove": [[site, id],
     …]}`: what is removed goes first. SETTINGS: the limits and sites that decoding and windows depend on.
+    Each of these has `"before"` too: what it replaces (a text or null, devices, limits).
+    CLOCK_SUSPECT, CLOCK_SETTLED: the receive times between them wait for a correction, and get it
+    (`gateway.suspicion` has their bodies).
+    SESSION_LOST: `{"source", "session", "connection"}`: when that connection began, the broker had nothing of
+    the session any more, so what came before it has nothing to do with what comes on it.
     """
 
     kind: ControlKind

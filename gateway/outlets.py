@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import structlog
+
 from gateway.model import Column, Reason, Refused
 from gateway.quarantine.reader import BROKER
 from gateway.sinks import columns
 from gateway.sinks.line_protocol import LineEncoder
-from gateway.sinks.outbox import Entry
+from gateway.sinks.outbox import Entry, Standing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     Encode = Callable[[Points], tuple[bytes, int]]
     """Points → body and how many points are in it."""
 
+said = structlog.get_logger("ecluse")
 
 POINTS_AN_ENTRY = 5_000
 """As many as a request to a sink has, unless set otherwise: an entry is never divided between two."""
@@ -150,13 +153,15 @@ class LogOutlet:
         await self.outbox.room()
 
     async def settle(self) -> dict[str, Any]:
-        """Make what waits durable; the log's end and its cursors."""
+        """Make what waits durable; the log's end, its cursors, and where all stood."""
         settled = await self.outbox.settle()
-        return {"end": settled.end, "cursors": dict(settled.cursors)}
+        standing = settled.standing.as_lists()
+        return {"end": settled.end, "cursors": dict(settled.cursors), "standing": standing}
 
     async def recover(self, mark: dict[str, Any]) -> None:
         """Cut the log back to the checkpoint's end."""
-        await self.outbox.recover(mark.get("end", 0), mark.get("cursors", {}))
+        standing = Standing.from_lists(mark["standing"]) if "standing" in mark else None
+        await self.outbox.recover(mark.get("end", 0), mark.get("cursors", {}), standing)
 
     async def checkpointed(self, mark: dict[str, Any]) -> None:
         """Let go what only an older checkpoint needed."""
@@ -207,11 +212,14 @@ class QuarantineOutlet:
         """There is always room."""
 
     async def settle(self) -> dict[str, Any]:
-        """Nothing: rows are durable already, and keyed by their place in the journal."""
-        return {}
+        """How many rows there were, ever: durable already, and keyed by their place in the journal."""
+        return {"ever": self._store.rows + self._store.evicted}
 
     async def recover(self, mark: dict[str, Any]) -> None:
-        """Nothing to cut back."""
+        """Nothing to cut back; what the checkpoint knows of and the file has no more is said, and counted."""
+        missing = await self._store.require(mark.get("ever", 0))
+        if missing:
+            said.error("rows of the quarantine are lost", rows=missing)
 
     async def checkpointed(self, mark: dict[str, Any]) -> None:
         """Nothing to let go."""

@@ -3,8 +3,12 @@
 Delivery guarantees: an uplink is acknowledged only once the journal has it; everything behind the
 journal is a function of it, so a crash at any `await` below is repaired by `recover`. What is cut off
 between append and acknowledge is sent again by the broker and found to be a duplicate, where it has a
-device time or a sequence. A task that is cancelled inside `receive`, `change` or `work` is such a
-crash: nothing more may flow in this process, since the journal may hold what was not treated.
+device time or a sequence, or came at QoS 2. A task that is cancelled inside `receive`, `change`, `note`,
+`work` or `watch` is such a crash: nothing more may flow in this process, since the journal may hold what was
+not treated.
+
+While the clock is suspect, everything is journalled and acknowledged as ever, and treated only once it is
+settled, from the journal: see `gateway.suspicion`.
 """
 
 from __future__ import annotations
@@ -12,19 +16,26 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING
 
-from gateway import saving
+from gateway import suspicion
 from gateway.batch_queue import BatchQueue, Entry
-from gateway.model import Control, Frames, RawBatch
+from gateway.checkpoints import Checkpoints
+from gateway.clock_watch import ClockWatch
+from gateway.model import Control, ControlKind, Frames, RawBatch
+from gateway.rereading import gathered, parted
+from gateway.saving import Cut
+from gateway.suspicion import Corrections
 from gateway.waiting import first_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import AsyncGenerator, Callable, Sequence
 
-    from gateway.ports import Clock, Journal, Meters, Source, StateStore
+    from gateway.checkpoints import Outlet
+    from gateway.ports import Journal, Meters, Source, StateStore, SteppingClock
     from gateway.saving import Saved
-    from gateway.treatment import Product, Treatment
+    from gateway.suspicion import Span
+    from gateway.treatment import Treatment
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,39 +47,12 @@ class Pace:
     gather_bytes: int = 16_000_000
     queue_uplinks: int = 100_000
     queue_bytes: int = 64_000_000
+    suspect_bytes: int = 20_000_000_000
+    """As much is journalled while the clock is suspect; then the broker waits."""
+    look_s: float = 0.25
+    """How often the clock is looked at; each read from the broker is stamped by it besides."""
     flush_s: float = 1.0
     checkpoint_s: float = 5.0
-
-
-class Outlet(Protocol):
-    """Where a product goes before the checkpoint: an outbox log with its encoder, or the quarantine."""
-
-    name: str
-
-    @property
-    def full(self) -> bool:
-        """Whether nothing more may be journalled for now: the outbox of a `hold` sink is full."""
-        ...
-
-    async def room(self) -> None:
-        """Return once it is not full."""
-        ...
-
-    async def take(self, product: Product) -> None:
-        """Take what concerns this outlet, full or not."""
-        ...
-
-    async def settle(self) -> dict[str, Any]:
-        """Make durable all that was taken and is needed; return what the checkpoint must remember of it."""
-        ...
-
-    async def recover(self, mark: dict[str, Any]) -> None:
-        """Go back to a checkpoint's mark ({} at the very start): the replay makes the rest again."""
-        ...
-
-    async def checkpointed(self, mark: dict[str, Any]) -> None:
-        """That mark is now the one to recover to."""
-        ...
 
 
 class River:
@@ -87,7 +71,7 @@ class River:
         outlets: Sequence[Outlet],
         state: StateStore,
         saved: Saved,
-        clock: Clock,
+        clock: SteppingClock,
         meters: Meters,
         pace: Pace,
         scan: Callable[[Frames, int], RawBatch],
@@ -97,17 +81,30 @@ class River:
         self._journal = journal
         self._treatment = treatment
         self._outlets = outlets
-        self._state = state
-        self._saved = saved.cut
-        self._saved_devices = saved.rules.devices
+        self._checkpoints = Checkpoints(
+            journal=journal,
+            treatment=treatment,
+            outlets=outlets,
+            state=state,
+            saved=saved,
+            keep_after=keep_after,
+        )
         self._clock = clock
         self._meters = meters
         self._pace = pace
         self._scan = scan
-        self._keep_after = keep_after
         self._caught_up = caught_up
         self._order = asyncio.Lock()
         self._stopping = asyncio.Event()
+        self._corrections = saved.cut.corrections
+        self._settled = asyncio.Event()
+        """The clock is not suspect, for all that the journal has."""
+        self._settled.set()
+        self._suspends = False
+        """What is being treated stands at the beginning of a suspect span: nothing goes on before its end."""
+        self._leaves = False
+        """Nothing more is treated: the next start replays it."""
+        self.watched = ClockWatch(clock)
         self._flushed_ns = self._checkpointed_ns = clock.monotonic_ns()
         self.queue = BatchQueue(max_uplinks=pace.queue_uplinks, max_bytes=pace.queue_bytes)
         self.position = saved.cut.position
@@ -115,81 +112,110 @@ class River:
         self.connection = saved.cut.connection
         """The number of the last connection to the broker."""
         self.held_since_ns = 0
-        """Since when a full outlet holds everything, ns UTC; 0: none does."""
+        """Since when nothing is taken (an outlet is full, or the clock must be settled), ns UTC; 0: it is."""
         self.filters: Sequence[str] = saved.cut.filters
         """What that session subscribed to."""
 
     @property
     def saved_position(self) -> int:
         """The position of the last checkpoint."""
-        return self._saved.position
+        return self._checkpoints.last.position
 
     async def recover(self, progress: Callable[[int], None], stopping: asyncio.Event) -> bool:
         """Put the outlets back to the last checkpoint, then replay the journal from there.
 
-        Windows are closed by the receive times of what is replayed, as they were before the crash.
-        Returns False where `stopping` was set before the end: what was done is in the checkpoint.
+        Windows are closed by the receive times of what is replayed, as they were before the crash; then
+        the clock is judged. Returns False where `stopping` was set before the end: what was done is in
+        the checkpoint.
         """
-        for outlet in self._outlets:
-            await outlet.recover(self._saved.marks.get(outlet.name, {}))
-        end, entries, uplinks, size = self._journal.end, list[Entry](), 0, 0
-        async with contextlib.aclosing(self._journal.read(self.position)) as records:
-            async for position, record in records:
-                content = record if isinstance(record, Control) else self._scan(record, position)
-                entries.append(entry := Entry(position, content))
-                uplinks, size = uplinks + entry.uplinks, size + entry.bytes
-                if uplinks >= self._pace.gather_uplinks or size >= self._pace.gather_bytes:
-                    await self._replay(entries, through=position)
-                    progress(position)
-                    entries, uplinks, size = [], 0, 0
-                    if stopping.is_set():
-                        await self._replayed()
-                        return False
-        await self._replay(entries, through=max(end, self.position))
+        await self._checkpoints.recover()
+        done = await self._replay_to(self._journal.end, progress, stopping)
         await self._replayed()
-        return True
+        if done:
+            self.watched.start(self._journal.newest_ns)
+            await self.look_at_clock()
+        return done
 
-    async def change(self, records: Sequence[Control]) -> None:
+    async def change(self, records: Sequence[Control]) -> bool:
         """Let control records take effect, with no uplink between them; returns once they have.
 
-        They do so by being appended, like everything else: a replay finds them at the same place.
+        They do so by being appended, like everything else: a replay finds them at the same place. Returns
+        False, and does nothing, while the clock is suspect: they would wait for its being settled.
         """
         if not records:
-            return
+            return True
         treated = asyncio.Event()
         async with self._order:
+            if self.watched.span is not None:
+                return False
             positions = await self._journal.append_many(records)
             for position, record in zip(positions, records, strict=True):
                 last = treated if position == positions[-1] else None
                 await self.queue.put(Entry(position, record, last))
         await treated.wait()
+        return True
+
+    async def note(self, record: Control) -> None:
+        """Let a control record take effect at its place; returns once it is durable, treated or not.
+
+        Waits for no outlet: what it says is so, whether uplinks are taken or not. While the clock is
+        suspect it waits in the journal, behind the uplinks that it came after.
+        """
+        async with self._order:
+            position = await self._journal.append(record)
+            if self.watched.span is None:
+                await self.queue.put(Entry(position, record))
 
     async def receive(self, source: Source) -> None:
         """Journal and acknowledge what the source reads, until it ends.
 
-        Where an outlet is full, nothing is taken, and what nobody sends again (QoS 0) is refused; what is in
-        hand when the river is stopped meanwhile is left to the broker. Raises what the source raises, and
-        JournalError.
+        Where an outlet is full, or too much waits for the clock, nothing is taken, and what nobody sends again
+        (QoS 0) is refused; what is in hand when the river is stopped meanwhile is left to the broker. Raises
+        what the source raises, and JournalError.
         """
         async with contextlib.aclosing(source.batches()) as batches:
             async for each in batches:
                 batch = each
-                if self._full():
+                if self._full() or self.waits_for_clock:
                     batch = source.promised(each)
                     if not await self._room(source):
                         return
-                    if not len(batch):
+                    if batch.is_empty:
                         continue
                 async with self._order:  # so that the queue has the journal's order
-                    position = await self._journal.append(_frames(batch))
-                    self._count(len(batch))
-                    self._meters.durable(self._clock.since_s(batch.received_ns), len(batch))
-                    await source.acknowledge(batch)
-                    await self.queue.put(Entry(position, replace(batch, position=position)))
+                    await self._take(self.watched.dated(batch), source)
+
+    async def _take(self, batch: RawBatch, source: Source) -> None:
+        """Journal and acknowledge a batch, then queue it; while the clock is suspect, the journal has it."""
+        if self.watched.has_turned:
+            await self._turn()
+        position = await self._journal.append(batch.record())
+        self._count(len(batch))
+        self._meters.durable(self._clock.since_s(batch.received_ns), len(batch))
+        await source.acknowledge(batch)
+        if self.watched.span is None:
+            await self.queue.put(Entry(position, replace(batch, position=position)))
+        else:
+            self.watched.span.add(len(batch), len(batch.frames))
 
     def stop(self) -> None:
         """Let `receive` wait no longer for room."""
         self._stopping.set()
+
+    def leave(self) -> None:
+        """Treat no more: `work` ends soon, with a checkpoint, and the next start replays what it left."""
+        self._leaves = True
+
+    async def watch(self) -> None:
+        """Look at the clock, again and again."""
+        while True:
+            await asyncio.sleep(self._pace.look_s)
+            await self.look_at_clock()
+
+    async def look_at_clock(self) -> None:
+        """Let what is journalled from here on wait, where the clock has stepped, until it is settled."""
+        async with self._order:
+            await self._turn()
 
     async def work(self) -> None:
         """Treat what the journal has, deliver, checkpoint; until the queue is closed and empty."""
@@ -199,33 +225,149 @@ class River:
                 most=pace.gather_uplinks, gather_s=pace.gather_s, wait_s=pace.flush_s / 4
             )
         ) is not None:
-            await self._pass(entries, now_ns=self._clock.now_ns(), caught_up=self._caught_up())
+            for part in parted(entries) if entries else [entries]:
+                if not self._leaves:
+                    await self._treat(part)
             await self._checkpoint_in_time()
         await self._checkpoint()
+
+    @property
+    def waits_for_clock(self) -> bool:
+        """Whether so much waits for the clock to be settled that nothing more is taken from the broker."""
+        span = self.watched.span
+        return span is not None and span.bytes >= self._pace.suspect_bytes
 
     def _full(self) -> list[Outlet]:
         return [outlet for outlet in self._outlets if outlet.full]
 
     async def _room(self, source: Source) -> bool:
-        """Hold the source while an outlet is full; False where the river is stopped meanwhile."""
+        """Hold the source while an outlet is full, or too much waits for the clock; False where we stop."""
         self.held_since_ns = self._clock.now_ns()
         source.hold(held=True)
         try:
-            while full := self._full():
-                if self._stopping.is_set():
-                    return False
-                await first_of(full[0].room(), self._stopping.wait())
+            return await self._has_room()
         finally:
             source.hold(held=False)
             self.held_since_ns = 0
+
+    async def _has_room(self) -> bool:
+        """Wait while an outlet is full, or too much waits for the clock; False where we stop meanwhile."""
+        while await self._outlets_have_room():
+            if not self.waits_for_clock:
+                return True
+            if self._stopping.is_set():
+                return False
+            await first_of(self._settled.wait(), self._stopping.wait())
+        return False
+
+    async def _outlets_have_room(self) -> bool:
+        """Wait while an outlet is full; False where the river is stopped meanwhile."""
+        while full := self._full():
+            if self._stopping.is_set():
+                return False
+            await first_of(full[0].room(), self._stopping.wait())
         return True
 
-    async def _replay(self, entries: Sequence[Entry], *, through: int) -> None:
-        """Treat records of the journal once more, up to `through`; damaged ones are set aside."""
-        aside = self._journal.set_aside(self.position, through)
-        self._treatment.books.uplinks.set_aside += aside
-        self._treatment.books.uplinks.journalled += aside
-        self._count(sum(entry.uplinks for entry in entries))
+    async def _turn(self) -> None:
+        """Journal what there is to say of the clock, if anything. `_order` is held."""
+        record = self.watched.record(self._journal.newest_ns)
+        if record is None:
+            return
+        position = await self._journal.append(record)
+        self.watched.take(position, record)
+        if self.watched.span is None:
+            self._settled.set()
+        else:
+            self._settled.clear()
+        await self.queue.put(Entry(position, record))
+
+    async def _treat(self, entries: Sequence[Entry]) -> None:
+        """Treat what was queued; a clock's record stands alone."""
+        turn = entries[0].clock if entries else None
+        if turn is None:
+            await self._pass(entries, now_ns=self._clock.now_ns(), caught_up=self._caught_up())
+        elif turn.kind is ControlKind.CLOCK_SUSPECT:
+            self._suspends = True
+        else:
+            self._end_span(entries[0].position, turn)
+            await self._catch_up(entries[0].position)
+
+    def _end_span(self, position: int, end: Control) -> None:
+        self._corrections = suspicion.corrections(position, end)
+        self._suspends = False
+
+    async def _catch_up(self, through: int) -> None:
+        """Treat, from the journal, what came while the clock was suspect."""
+        async with contextlib.aclosing(self._lots(through)) as lots:
+            async for entries in lots:
+                await self._replay(entries, through=entries[-1].position, counted=True)
+                if self._leaves or not await self._outlets_have_room():
+                    self._leaves = True
+                    return
+        await self._replay([], through=through, counted=True)
+
+    def _lots(self, through: int) -> AsyncGenerator[Sequence[Entry], None]:
+        """Read the journal on from what was treated last."""
+        return gathered(
+            self._journal,
+            after=self.position,
+            through=through,
+            scan=self._scan,
+            corrections=self._corrections,
+            most=self._pace.gather_uplinks,
+            most_bytes=self._pace.gather_bytes,
+        )
+
+    async def _replay_to(self, end: int, progress: Callable[[int], None], stopping: asyncio.Event) -> bool:
+        """Replay up to a place, or to a suspect span that has no end; False where stopped before."""
+        while (ended := await self._replay_on(end, progress, stopping)) is None:
+            pass  # a span's end was found: once more, from its beginning
+        if self.watched.span is not None:
+            self._suspends = True
+            self._settled.clear()
+            self._count(self.watched.span.uplinks)
+        elif ended:
+            await self._replay([], through=max(end, self.position))
+        return ended
+
+    async def _replay_on(
+        self, end: int, progress: Callable[[int], None], stopping: asyncio.Event
+    ) -> bool | None:
+        """Replay, but pass over what waits for a clock to be settled; None where that was found to be."""
+        async with contextlib.aclosing(self._lots(end)) as lots:
+            async for entries in lots:
+                turn = entries[0].clock
+                if turn is not None and entries[0].position > self._corrections.through:
+                    if self.watched.replay(entries[0].position, turn):
+                        self._end_span(entries[0].position, turn)
+                        return None
+                elif self.watched.span is not None:
+                    self._pass_over(entries, self.watched.span)
+                else:
+                    await self._replay(entries, through=entries[-1].position)
+                progress(entries[-1].position)
+                if stopping.is_set():
+                    return False
+        return True
+
+    def _pass_over(self, entries: Sequence[Entry], span: Span) -> None:
+        """Leave entries for the time when the clock will have been settled."""
+        self.connection = max([self.connection, *(entry.connection for entry in entries)])
+        for entry in entries:
+            span.add(entry.uplinks, entry.bytes)
+
+    async def _replay(self, entries: Sequence[Entry], *, through: int, counted: bool = False) -> None:
+        """Treat records of the journal, up to `through`; damaged ones are set aside.
+
+        `counted`: the first book has them already, as pending.
+        """
+        book, aside = self._treatment.books.uplinks, self._journal.set_aside(self.position, through)
+        book.set_aside += aside
+        if counted:
+            book.pending -= aside
+        else:
+            book.journalled += aside
+            self._count(sum(entry.uplinks for entry in entries))
         received = [e.content.received_ns for e in entries if isinstance(e.content, RawBatch)]
         await self._pass(entries, now_ns=min([self._clock.now_ns(), *received[-1:]]), caught_up=False)
         self.position = through
@@ -244,15 +386,17 @@ class River:
             if isinstance(entry.content, RawBatch):
                 batches.append(entry.content)
                 continue
+            if entry.clock:
+                continue  # of a span that is settled: its receive times are corrected
             self._treatment.uplinks(batches)
             self._treatment.control(entry.content)
             batches = []
             if entry.treated is not None:
                 entry.treated.set()
         self._treatment.uplinks(batches)
-        self.connection = max([self.connection, *(_connection(entry) for entry in entries)])
+        self.connection = max([self.connection, *(entry.connection for entry in entries)])
         self.position = entries[-1].position if entries else self.position
-        if self._since_s(self._flushed_ns) >= self._pace.flush_s:
+        if not self._suspends and self._since_s(self._flushed_ns) >= self._pace.flush_s:
             for _ in self._treatment.close_windows(now_ns, settled=caught_up):
                 await self._deliver()
             self._flushed_ns = self._clock.monotonic_ns()
@@ -271,41 +415,17 @@ class River:
             await self._checkpoint()
 
     async def _checkpoint(self) -> None:
-        """Tie the state to the journal's position, once what the outlets took is durable."""
-        treatment, before = self._treatment, self._saved
+        """Tie the state to the journal's position."""
         self._checkpointed_ns = self._clock.monotonic_ns()
-        marks = await self._settle()
-        changes, devices = treatment.aggregator.dirty(), treatment.rules.devices
-        changes.cells.update(saving.device_cells(devices, self._saved_devices))
-        now = saving.Cut(
-            position=self.position,
-            connection=self.connection,
-            filters=tuple(self.filters),
-            marks=marks,
+        within = self.position < self._corrections.through
+        await self._checkpoints.make(
+            Cut(
+                position=self.position,
+                connection=self.connection,
+                filters=tuple(self.filters),
+                corrections=self._corrections if within else Corrections(),
+            )
         )
-        if now == before and not changes.cells:
-            return
-        meta = saving.encode(
-            now,
-            books=treatment.books.treated(),
-            rules=treatment.rules if treatment.rules_changed else None,
-            identities=treatment.identities,
-            rates=treatment.rates,
-            accepted=treatment.routes.unknown,
-        )
-        await asyncio.to_thread(self._state.commit, changes, meta)
-        treatment.rules_changed, self._saved_devices = False, devices
-        treatment.aggregator.committed()
-        self._saved = now
-        for outlet in self._outlets:
-            await outlet.checkpointed(now.marks[outlet.name])
-        await self._journal.trim(min(now.position, self._keep_after()) + 1)
-
-    async def _settle(self) -> dict[str, dict[str, Any]]:
-        """Settle all outlets; return their marks by name."""
-        async with asyncio.TaskGroup() as settling:
-            tasks = {o.name: settling.create_task(o.settle(), name=f"settle {o.name}") for o in self._outlets}
-        return {name: task.result() for name, task in tasks.items()}
 
     def _count(self, uplinks: int) -> None:
         """Write uplinks into the first book: the journal has them, decoding has not."""
@@ -315,19 +435,3 @@ class River:
 
     def _since_s(self, began_ns: int) -> float:
         return (self._clock.monotonic_ns() - began_ns) / 1e9
-
-
-def _connection(entry: Entry) -> int:
-    return entry.content.connection if isinstance(entry.content, RawBatch) else 0
-
-
-def _frames(batch: RawBatch) -> Frames:
-    return Frames(
-        source=batch.source,
-        connection=batch.connection,
-        session=batch.session,
-        protocol=batch.protocol,
-        received_ns=batch.received_ns,
-        count=len(batch),
-        frames=batch.frames,
-    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -14,6 +15,11 @@ if TYPE_CHECKING:
 
 class Clock(Protocol):
     """Time as a value. Event time may be scaled; monotonic time never is."""
+
+    @property
+    def era(self) -> int:
+        """How often the time given was set right: times of two eras are not to be compared."""
+        ...
 
     def now_ns(self) -> int:
         """Event time: ns UTC."""
@@ -62,6 +68,49 @@ class Source(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class ClockFace:
+    """What a clock shows at one moment.
+
+    `given_ns` is the event time that it gives, `wall_ns` the event time of the machine's wall clock: the
+    same while it follows that one. `steady_ns` is real nanoseconds since the machine was started, `boot`
+    the name of that start, `factor` event time by real time. For `level_s` real seconds the wall clock
+    has not stepped.
+    """
+
+    given_ns: int
+    wall_ns: int
+    steady_ns: int
+    boot: str
+    factor: float
+    level_s: float
+
+
+class SteppingClock(Clock, Protocol):
+    """A clock that notices when the machine's wall clock steps, and then does not follow it by itself."""
+
+    @property
+    def suspect(self) -> bool:
+        """Whether the wall clock is not followed: the time given goes on as it did before."""
+        ...
+
+    def face(self) -> ClockFace:
+        """Look at everything at once."""
+        ...
+
+    def hold(self) -> None:
+        """Follow the wall clock no longer."""
+        ...
+
+    def follow(self, face: ClockFace) -> None:
+        """Follow the wall clock again, as it stood then: a new era, with another time."""
+        ...
+
+    def moved_ns(self, era: int) -> int:
+        """Return how much later a time of that era is by the present one, ns."""
+        ...
+
+
 class Journal(Protocol):
     """The durable log of raw frames and control records."""
 
@@ -76,6 +125,11 @@ class Journal(Protocol):
     @property
     def end(self) -> int:
         """The last position that is durable; 0 in a new journal."""
+        ...
+
+    @property
+    def newest_ns(self) -> int:
+        """The time of the last record, ns UTC; 0 where there is none."""
         ...
 
     def read(self, after: int) -> AsyncGenerator[tuple[int, Frames | Control], None]:

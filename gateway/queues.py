@@ -26,11 +26,13 @@ CALM_S = 600.0
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """What settings allow: bytes of uplinks not acknowledged, bytes behind open windows, rows in quarantine."""
+    """What settings allow: bytes of uplinks not acknowledged, and behind open windows; rows in quarantine;
+    bytes of uplinks that wait for a suspect clock."""
 
     received: int = 0
     windows: int = 0
     quarantine: int = 0
+    suspect: int = 0
 
 
 @dataclass(slots=True)
@@ -103,6 +105,10 @@ class Queues:
             limit_items=queue.max_uplinks,
             limit_bytes=queue.max_bytes,
         )
+        if (span := self._river.watched.span) is not None:
+            depths["clock"] = Depth(
+                span.uplinks, span.bytes, self._age(span.segments[0].at_ns), limit_bytes=bounds.suspect
+            )
         depths["windows"] = Depth(bytes=hot_bytes, limit_bytes=bounds.windows)
         for log in self._logs:
             used, limit = log.outbox.memory

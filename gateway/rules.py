@@ -2,7 +2,9 @@
 
 Changed only by control records, so that a replay sees every change at the same place; saved in the
 checkpoint. What the operator wants (the folder, the file) is compared with what is in force, and the
-difference is appended to the journal.
+difference is appended to the journal. A record also says what was in force before it, so that the rules of
+any place that the journal still holds can be had back from those of now, although what put them in force
+was trimmed long ago.
 """
 
 from __future__ import annotations
@@ -68,8 +70,28 @@ class Rules:
                 self.devices = self.devices.changed(new, gone)
                 return {*gone, *((site, device) for site, device, _ in new)}
             case ControlKind.SETTINGS:
-                self.limits = Limits(**body)
+                self.limits = Limits(**_without_before(body))
         return set()
+
+    def revert(self, record: Control) -> None:
+        """Take back the control record that was applied last.
+
+        A profile that it removed is in force again; one that it put in force leaves no trace. Raises
+        KeyError where it does not say what was before: another version of Écluse wrote it.
+        """
+        body = orjson.loads(record.body)
+        match record.kind:
+            case ControlKind.PROFILE | ControlKind.PROFILE_REMOVED:
+                name, before = body["name"], body["before"]
+                self.retired = _without(self.retired, name)
+                self.plans = _without(self.plans, name) | (_compiled({name: before}) if before else {})
+            case ControlKind.DEVICES:
+                old = list(ungrouped(body["before"]))
+                known = {(site, device) for site, device, _ in old}
+                new = [(site, device) for site, device, _ in ungrouped(body["upsert"])]
+                self.devices = self.devices.changed(old, [key for key in new if key not in known])
+            case ControlKind.SETTINGS:
+                self.limits = Limits(**body["before"])
 
     def kept_plans(self) -> list[ProfilePlan]:
         """Return the profiles in force and those that were removed: what windows can still be of."""
@@ -112,15 +134,17 @@ class Rules:
         """
         records = []
         if limits != self.limits:
-            records.append(_record(ControlKind.SETTINGS, at_ns, asdict(limits)))
+            body = {**asdict(limits), "before": asdict(self.limits)}
+            records.append(_record(ControlKind.SETTINGS, at_ns, body))
         records += [
-            _record(ControlKind.PROFILE_REMOVED, at_ns, {"name": name})
-            for name in self.plans
+            _record(ControlKind.PROFILE_REMOVED, at_ns, {"name": name, "before": plan.text})
+            for name, plan in self.plans.items()
             if name not in plans
         ]
         for name, plan in plans.items():
-            if name not in self.plans or self.plans[name].text != plan.text:
-                body = {"name": name, "version": plan.version, "text": plan.text}
+            before = self.plans[name].text if name in self.plans else None
+            if before != plan.text:
+                body = {"name": name, "version": plan.version, "text": plan.text, "before": before}
                 records.append(_record(ControlKind.PROFILE, at_ns, body))
         return records + _device_records(self.devices, devices, at_ns)
 
@@ -130,9 +154,15 @@ def _device_records(old: Roster, new: Roster, at_ns: int) -> list[Control]:
     records = []
     for first in range(0, max(len(upsert), len(remove)), _DEVICES_A_RECORD):
         chunk = slice(first, first + _DEVICES_A_RECORD)
-        body = {"upsert": grouped(upsert[chunk]), "remove": remove[chunk]}
+        touched = [*((site, device) for site, device, _ in upsert[chunk]), *remove[chunk]]
+        before = [(*key, details) for key in touched if (details := old.details(key)) is not None]
+        body = {"upsert": grouped(upsert[chunk]), "remove": remove[chunk], "before": grouped(before)}
         records.append(_record(ControlKind.DEVICES, at_ns, body))
     return records
+
+
+def _without_before(body: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in body.items() if name != "before"}
 
 
 def _record(kind: ControlKind, at_ns: int, body: dict[str, Any]) -> Control:

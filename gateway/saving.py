@@ -12,6 +12,7 @@ from gateway.decode.identity import Identities
 from gateway.decode.rates import Rates
 from gateway.roster import PART, Roster
 from gateway.rules import Rules
+from gateway.suspicion import Corrections
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -49,6 +50,8 @@ class Cut:
     """What that session subscribed to."""
     marks: dict[str, dict[str, Any]] = field(default_factory=dict)
     """What each outlet must remember, by its name."""
+    corrections: Corrections = field(default_factory=Corrections)
+    """Of the suspect span in which `position` lies; none where it does not."""
 
 
 @dataclass(slots=True)
@@ -79,6 +82,7 @@ def restore(store: Store) -> Saved:
             connection=int(store.meta("connection") or b"0"),
             filters=tuple(orjson.loads(store.meta("filters") or b"[]")),
             marks=orjson.loads(store.meta("marks") or b"{}"),
+            corrections=Corrections.restored(store.meta("corrections")),
         ),
         books=Books.from_dict(orjson.loads(store.meta("books") or b"{}")),
         rules=Rules.restored(store.meta("rules"), _devices(store)),
@@ -103,6 +107,7 @@ def encode(
         "connection": str(cut.connection).encode(),
         "filters": orjson.dumps(cut.filters),
         "marks": orjson.dumps(cut.marks),
+        "corrections": cut.corrections.dump(),
         "books": orjson.dumps(books.as_dict()),
         "identities": identities.state(),
         "rates": rates.state(),

@@ -7,8 +7,18 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from gateway.clock import rfc3339
-from gateway.health.snapshot import Component, Connection, SinkBook, Snapshot, State
+from gateway.health.snapshot import (
+    ClockHealth,
+    Component,
+    Connection,
+    Replay,
+    SinkBook,
+    Snapshot,
+    State,
+    Subscription,
+)
 from gateway.ingest.settings import SessionState
+from gateway.ingest.subscriptions import trouble
 from gateway.queues import Bounds, Queues
 from gateway.sinks.writer import WriterState
 from gateway.version import installed_version
@@ -16,6 +26,7 @@ from gateway.version import installed_version
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from gateway.damage import Aside
     from gateway.errors import Problem
     from gateway.health.fleet import FleetRoll
     from gateway.health.meters import LatencyMeters
@@ -31,6 +42,8 @@ if TYPE_CHECKING:
 RATE_SAMPLES = 20
 """One each half second: rates are those of the last ten seconds."""
 
+GAP_TOLD_NS = 3600 * 10**9
+"""So long after a session was lost the status says so, over a restart of the gateway, too."""
 STUCK_NS = 60 * 10**9
 """A connection that has lasted so long got past the packet that ended those before."""
 
@@ -60,13 +73,22 @@ class Changeable:
     profile_problems: Sequence[Problem] = ()
     device_problems: Sequence[Problem] = ()
     wanted_since_ns: int = 0
+    credential_problems: Sequence[Problem] = ()
+    credentials_since_ns: int = 0
     loop_lag_s: float = 0.0
     copied_ns: int = 0
     copy_error: str = ""
 
+    replay: Replay | None = None
+
     def become(self, state: State, detail: str, *, since_ns: int) -> None:
         """Say how the river is, from then on."""
         self.river_state, self.river_detail, self.river_since_ns = state, detail, since_ns
+        self.replay = None
+
+    def replays(self, replay: Replay) -> None:
+        """Say how far the replay is."""
+        self.replay, self.river_detail = replay, replay.sentence()
 
 
 class Survey:
@@ -85,6 +107,7 @@ class Survey:
         writers: Mapping[str, Writer],
         fleet: FleetRoll,
         meters: LatencyMeters,
+        aside: Sequence[Aside] = (),
         bounds: Bounds | None = None,
     ) -> None:
         self.changeable = Changeable(river_since_ns=clock.now_ns(), wanted_since_ns=clock.now_ns())
@@ -106,6 +129,7 @@ class Survey:
         self._writers = writers
         self._fleet = fleet
         self._meters = meters
+        self._aside = tuple(aside)
         self._started_ns = clock.now_ns()
         self._samples: deque[tuple[int, int, int]] = deque(maxlen=RATE_SAMPLES)
 
@@ -156,23 +180,55 @@ class Survey:
             hot_blocks=figures.hot_blocks,
             hot_bytes=figures.hot_bytes,
             loop_lag_s=self.changeable.loop_lag_s,
+            clock=self.clock_health(),
+            replay=self.changeable.replay,
             durable=self._meters.durables,
             stored=self._meters.stores,
         )
 
+    def clock_health(self) -> ClockHealth:
+        """Return how the clock is."""
+        watched = self._river.watched
+        face, span = watched.face(), watched.span
+        if span is None:
+            return ClockHealth(shown_ns=face.wall_ns, expected_ns=face.given_ns)
+        return ClockHealth(
+            suspect=True,
+            since_ns=span.segments[-1].at_ns,
+            shown_ns=face.wall_ns,
+            expected_ns=face.given_ns,
+            newest_ns=span.newest_ns,
+            step_s=(face.wall_ns - face.given_ns) / face.factor / 1e9,
+            waiting=span.uplinks,
+            bytes=span.bytes,
+        )
+
+    def confirm_clock(self) -> bool:
+        """Believe the machine's clock as it stands; False where it is not suspect."""
+        return self._river.watched.confirm()
+
     def _components(self, now: int) -> list[Component]:
         known = self.changeable
-        parts = [self._broker(now), self._journal_part(), self._state_part(), self._river_part(now)]
-        for name, problems, good in (
-            ("profiles", known.profile_problems, f"{len(self._treatment.rules.plans)} in force"),
-            ("devices", known.device_problems, f"{len(self._treatment.rules.devices)} registered"),
+        parts = [
+            self._broker(now),
+            self._journal_part(),
+            self._state_part(),
+            self._clock_part(),
+            self._river_part(now),
+        ]
+        wanted_ns, rules = known.wanted_since_ns, self._treatment.rules
+        for name, problems, since_ns, good in (
+            ("profiles", known.profile_problems, wanted_ns, f"{len(rules.plans)} in force"),
+            ("devices", known.device_problems, wanted_ns, f"{len(rules.devices)} registered"),
+            ("credentials", known.credential_problems, known.credentials_since_ns, "as read then"),
         ):
             state = State.DEGRADED if problems else State.OK
             told = "; ".join(map(str, problems[:3])) + (
                 f"; {len(problems) - 3} more" if len(problems) > 3 else ""
             )
-            parts.append(Component(name, state, known.wanted_since_ns, last_error=told, detail=good))
-        return parts + [self._sink_part(name, writer) for name, writer in self._writers.items()]
+            parts.append(Component(name, state, since_ns, last_error=told, detail=good))
+        log_of = {name: log for log in self._logs for name in log.sinks}
+        return parts + [self._sink_part(log_of[name], name) for name in self._writers]
 
     def _broker(self, now: int) -> Component:
         source = self.changeable.source
@@ -184,10 +240,12 @@ class Survey:
         error = status.last_error if state is not State.OK else ""
         if status.stuck and (state is not State.OK or now - status.since_ns < STUCK_NS):
             state, error = max(state, State.DEGRADED, key=list(State).index), status.stuck
-        if state is State.OK and status.refused_filters:
-            state, error = State.DEGRADED, f"not granted: {', '.join(status.refused_filters)}"
-        if state is State.OK and status.gap_possible_ns and now - status.gap_possible_ns < 3600 * 10**9:
-            state, error = State.DEGRADED, "gap possible: the broker had forgotten our session"
+        if state is State.OK and (told := trouble(status)):
+            state, error = State.DEGRADED, told
+        lost_ns = max(status.gap_possible_ns, self._treatment.books.session_lost_ns)
+        if state is State.OK and lost_ns and now - lost_ns < GAP_TOLD_NS:
+            told = f"gap possible: the broker had forgotten our session, found at {rfc3339(lost_ns)}"
+            state, error = State.DEGRADED, told
         return Component("broker", state, status.since_ns, last_error=error, detail=detail)
 
     def _journal_part(self) -> Component:
@@ -201,13 +259,25 @@ class Survey:
 
     def _state_part(self) -> Component:
         known = self.changeable
-        state = State.DEGRADED if known.copy_error else State.OK
+        told = "; ".join(filter(None, (known.copy_error, *map(str, self._aside))))
+        state = State.DEGRADED if told else State.OK
         detail = f"saved at position {self._river.saved_position}, copied {rfc3339(known.copied_ns)}"
         since_ns = known.copied_ns or self._started_ns
-        return Component("state", state, since_ns, last_error=known.copy_error, detail=detail)
+        return Component("state", state, since_ns, last_error=told, detail=detail)
+
+    def _clock_part(self) -> Component:
+        clock = self.clock_health()
+        state = State.DEGRADED if clock.suspect else State.OK
+        since_ns = clock.since_ns or self._started_ns
+        return Component(
+            "clock", state, since_ns, last_error=clock.sentence(), detail="goes with the machine's"
+        )
 
     def _river_part(self, now: int) -> Component:
         known = self.changeable
+        if self._river.waits_for_clock:
+            told = "held: journal.retention_size waits for the clock, nothing more is acknowledged"
+            return Component("river", State.DEGRADED, self._river.held_since_ns or now, last_error=told)
         held = [sink for log in self._logs for sink in log.outbox.holding]
         if held:
             told = (
@@ -217,11 +287,14 @@ class Survey:
             return Component("river", State.DEGRADED, self._river.held_since_ns or now, last_error=told)
         return Component("river", known.river_state, known.river_since_ns, detail=known.river_detail)
 
-    def _sink_part(self, name: str, writer: Writer) -> Component:
-        status = writer.status
+    def _sink_part(self, log: LogOutlet, name: str) -> Component:
+        status = self._writers[name].status
         state = _WRITER_STATES[status.state]
         error = f"{status.last_error} {status.hint}".strip() if state is State.DOWN else ""
         since_ns = status.since_ns
+        lost = sum(last + 1 - first for sink, first, last in log.outbox.damaged if sink == name)
+        if lost and state is State.OK:
+            state, error = State.DEGRADED, f"{lost} damaged entries of its outbox were passed over"
         if (given_up := self._queues.given_up(name)) is not None:
             since_ns = since_ns if state is State.DOWN else given_up[0]
             state = max(state, State.DEGRADED, key=list(State).index)
@@ -263,5 +336,7 @@ class Survey:
             bytes=status.bytes,
             oversize=status.oversize,
             refused_qos0=status.refused_qos0,
+            unreleased=status.unreleased,
             last_heard_ns=status.last_heard_ns,
+            subscriptions=tuple(Subscription(g.filter, g.asked, g.granted) for g in status.grants),
         )

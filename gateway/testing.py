@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from gateway.ingest.packets import DUP, batch_of
@@ -25,6 +25,14 @@ class MemoryJournal:
     def __init__(self) -> None:
         self.records: dict[int, Frames | Control] = {}
         self.end = 0
+
+    @property
+    def newest_ns(self) -> int:
+        """The time of the last record; 0 where there is none."""
+        record = self.records.get(self.end)
+        if record is None:
+            return 0
+        return record.received_ns if isinstance(record, Frames) else record.at_ns
 
     async def append(self, record: Frames | Control) -> int:
         """Return the record's position."""
@@ -89,20 +97,27 @@ class MemoryStateStore:
 
 @dataclass(slots=True)
 class _Kept:
-    """An uplink that was not acknowledged; `given`: the broker's last connection that it was given out on."""
+    """An uplink whose exchange is not over.
+
+    `given`: the broker's last connection on which its PUBLISH, or at QoS 2 its PUBREL, was given out;
+    `received`: its PUBREC has come, and it is not given out any more.
+    """
 
     packet_id: int
     topic: bytes
     payload: bytes
+    qos: int
     given: int = 0
+    received: bool = False
 
 
 class MemoryBroker:
-    """Keeps one session's uplinks, at QoS 1, until they are acknowledged; what came before it too."""
+    """Keeps one session's uplinks, at QoS 1 or 2, until their exchange is over; what came before it too."""
 
-    def __init__(self, *, source: str = "main", session: str = "ecluse-test") -> None:
+    def __init__(self, *, source: str = "main", session: str = "ecluse-test", qos: int = 1) -> None:
         self.source = source
         self.session = session
+        self.qos = qos
         self.waiting: dict[int, _Kept] = {}
         """By packet identifier, in the order in which they were published."""
         self.news = asyncio.Event()
@@ -112,7 +127,7 @@ class MemoryBroker:
     def publish(self, topic: str, payload: bytes) -> None:
         """Take an uplink. At most 65,535 can wait."""
         packet_id = next(i for i in self._identifiers if i not in self.waiting)
-        self.waiting[packet_id] = _Kept(packet_id, topic.encode(), payload)
+        self.waiting[packet_id] = _Kept(packet_id, topic.encode(), payload, self.qos)
         self.news.set()
 
 
@@ -133,7 +148,7 @@ class MemorySource:
         self._number = 0
 
     async def batches(self) -> AsyncGenerator[RawBatch, None]:
-        """Yield what waits, `at_most` uplinks together; what an earlier connection had is DUP."""
+        """Yield what waits, `at_most` packets together; a PUBLISH that an earlier connection had is DUP."""
         if not self._stopping:
             self.status.connection += 1
             self.status.state = SessionState.CONNECTED
@@ -149,10 +164,18 @@ class MemorySource:
             await self._broker.news.wait()
 
     async def acknowledge(self, batch: RawBatch) -> None:
-        """Let the broker forget a batch, unless its connection is gone."""
-        if self.status.state is SessionState.CONNECTED and batch.connection == self.status.connection:
-            for packet_id in batch.packet_ids.tolist():
-                del self._broker.waiting[packet_id]
+        """Let the broker forget a batch, or release it at QoS 2, unless its connection is gone."""
+        if self.status.state is not SessionState.CONNECTED or batch.connection != self.status.connection:
+            return
+        waiting = self._broker.waiting
+        for packet_id in batch.packet_ids.tolist():
+            if waiting[packet_id].qos < 2:
+                del waiting[packet_id]
+            else:
+                waiting[packet_id].received, waiting[packet_id].given = True, 0
+        for packet_id in batch.releases.packet_ids.tolist() if batch.releases is not None else ():
+            del waiting[packet_id]
+        self._broker.news.set()
 
     def hold(self, *, held: bool) -> None:
         """Nothing: all of its uplinks are at QoS 1."""
@@ -172,7 +195,7 @@ class MemorySource:
         self.status.state = SessionState.CLOSED
 
     def _batch(self, given: Sequence[_Kept]) -> RawBatch:
-        frames = b"".join(_publish(kept) for kept in given)
+        frames = b"".join(_frame(kept) for kept in given)
         for kept in given:
             kept.given = self._number
         record = Frames(
@@ -181,14 +204,16 @@ class MemorySource:
             session=self._broker.session,
             protocol=MQTT_5,
             received_ns=self._clock.now_ns(),
-            count=len(given),
+            count=sum(not kept.received for kept in given),
             frames=frames,
         )
-        return batch_of(record, position=0)
+        return replace(batch_of(record, position=0), era=self._clock.era)
 
 
-def _publish(kept: _Kept) -> bytes:
-    """Write a PUBLISH at QoS 1, without properties."""
-    first = 0x32 | (DUP if kept.given else 0)
+def _frame(kept: _Kept) -> bytes:
+    """Write what is due: a PUBLISH without properties, or a PUBREL."""
+    if kept.received:
+        return b"\x62\x02" + kept.packet_id.to_bytes(2, "big")
+    first = 0x30 | kept.qos << 1 | (DUP if kept.given else 0)
     body = binary(kept.topic) + kept.packet_id.to_bytes(2, "big") + varint(0) + kept.payload
     return packet(first, body)

@@ -13,6 +13,7 @@ from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import orjson
 
 from gateway.decode.decoder import decode_together
 from gateway.decode.parameters import Parameters
@@ -24,7 +25,7 @@ from gateway.quality.ranges import range_flags
 from gateway.sinks.points import TagSets, raw_points, window_points
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
     from gateway.aggregate.aggregator import Aggregator
     from gateway.books import Books
@@ -85,7 +86,9 @@ class Treatment:
         books: Books,
         observer: DeviceObserver,
         accepted: Iterable[tuple[str, str]] = (),
+        select: Callable[[Readings], Readings] | None = None,
     ) -> None:
+        """Begin where a checkpoint left off; `select` chooses which readings are taken (None: all)."""
         self.rules = rules
         self.aggregator = aggregator
         self.identities = identities
@@ -94,6 +97,7 @@ class Treatment:
         self.books = books
         self.rules_changed = False
         self._observer = observer
+        self._select = select
         self._product = Product()
         self._heard_ns = 0
         """Receive time of the last uplink treated."""
@@ -111,6 +115,9 @@ class Treatment:
 
     def control(self, record: Control) -> None:
         """Put a control record in force, between two batches."""
+        if record.kind is ControlKind.SESSION_LOST:
+            self._session_lost(record)
+            return
         self._changed |= self.rules.apply(record)
         self.rules_changed = True
         if record.kind is ControlKind.DEVICES:
@@ -138,7 +145,7 @@ class Treatment:
         self._heard_ns = batches[-1].received_ns
         self._observe(decoded, located)
         if not self._product.oldest_ns:
-            self._product.oldest_ns = batches[0].received_ns
+            self._product.oldest_ns = next((batch.received_ns for batch in batches if len(batch)), 0)
 
     def close_windows(self, now_ns: int, *, settled: bool) -> Iterator[None]:
         """Write the windows whose time has come; `settled`: those too that are written only once.
@@ -172,6 +179,12 @@ class Treatment:
         """Return the site, the device and the profile of a topic; empty where it tells none."""
         return self.routes.whose(topic)
 
+    def _session_lost(self, record: Control) -> None:
+        """Note that what the broker had in flight is gone, and that it may have forgotten more."""
+        self.identities.lost(**orjson.loads(record.body))
+        self.books.sessions_lost += 1
+        self.books.session_lost_ns = record.at_ns
+
     def _take_devices(self) -> None:
         """Let decoding and tags know of the devices that changed."""
         if self._changed:
@@ -190,6 +203,8 @@ class Treatment:
         book = self.books.readings
         book.decoded += readings.count()
         kept, rejections = bound(readings)
+        if self._select is not None:
+            kept = self._select(kept)
         if len(kept):
             kept.flags = range_flags(kept)
             group = self._group(kept.profile, kept.group, kept.table)

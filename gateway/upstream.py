@@ -41,9 +41,25 @@ def mqtt_settings(broker: config.Broker) -> MqttSettings:
     )
 
 
+def fingerprint(broker: config.Broker) -> tuple[object, ...]:
+    """Return what differs where other credentials or certificates are in force: names, secrets, contents.
+
+    Raises ConfigurationError where one cannot be read.
+    """
+    files = (broker.ca_file, broker.certificate_file, broker.key_file) if broker.tls else ()
+    password = config.secret(broker.password, broker.password_file)
+    return broker.username, password, *map(contents, files)
+
+
+def contents(file: Path | None) -> bytes:
+    """Return what is in a certificate's file; nothing of none. Raises ConfigurationError."""
+    with _read(file):
+        return file.read_bytes() if file else b""
+
+
 def filters_of(plans: Mapping[str, ProfilePlan]) -> list[tuple[str, int]]:
     """Return the (filter, QoS) pairs that the profiles' topics need."""
-    return [(topic_filter(topic), min(plan.qos, 1)) for plan in plans.values() for topic in plan.topics]
+    return [(topic_filter(topic), plan.qos) for plan in plans.values() for topic in plan.topics]
 
 
 def topic_filter(template: str) -> str:
@@ -61,9 +77,14 @@ def silence_s(broker: config.Broker, plans: Mapping[str, ProfilePlan], time_fact
     return max(SHORTEST_SILENCE_S, SILENCE_INTERVALS * min(intervals) / 1e9 / time_factor)
 
 
+def trust(ca_file: Path | None) -> ssl.SSLContext:
+    """Return what trusts that authority, or those of the system. Raises ConfigurationError."""
+    with _read(ca_file):
+        return ssl.create_default_context(cafile=ca_file)
+
+
 def _tls(broker: config.Broker) -> ssl.SSLContext:
-    with _read(broker.ca_file):
-        context = ssl.create_default_context(cafile=broker.ca_file)
+    context = trust(broker.ca_file)
     if broker.certificate_file is not None:
         with _read(broker.certificate_file, broker.key_file):
             # A password is given, so that OpenSSL does not ask the terminal for one.

@@ -12,7 +12,7 @@ import uvicorn
 
 from gateway import durable
 from gateway.api.address import ADDRESS_FILE
-from gateway.api.server import Answers, application
+from gateway.api.server import Answers, Key, application
 from gateway.errors import ConfigurationError, Problem, SinkUnavailable, StateError
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gateway import config
+    from gateway.backup.held import StoreCopies
     from gateway.console.page import StatusPage
     from gateway.console.values import StatusValues
     from gateway.ports import TimeSeries
@@ -59,12 +60,13 @@ async def serve(
     folder: Path,
     *,
     listener: socket.socket,
-    token: str | None,
+    key: Key,
     survey: Survey,
     page: StatusPage,
     values: StatusValues | None,
     store: TimeSeries | None,
     writers: Mapping[str, Writer],
+    copies: StoreCopies,
     stopping: asyncio.Event,
 ) -> None:
     """Serve until `stopping`, or until cancelled; then finish what is being answered.
@@ -87,10 +89,18 @@ async def serve(
         writers[name].pause(seconds)
         return True
 
-    answers = Answers(snapshot=survey.snapshot, page=status, store=store, pause=pause)
+    await copies.clear()
+    answers = Answers(
+        snapshot=survey.snapshot,
+        page=status,
+        store=store,
+        pause=pause,
+        confirm_clock=survey.confirm_clock,
+        copy_stores=copies.make,
+    )
     server = _Server(
         uvicorn.Config(
-            application(answers, token=token),
+            application(answers, key=key),
             log_config=None,
             access_log=False,
             lifespan="off",

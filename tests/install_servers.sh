@@ -1,5 +1,5 @@
 #!/bin/sh
-# Installs the Debian packages that the integration tests start, where that is possible.
+# Installs the Debian packages that the integration tests need, where that is possible.
 # Elsewhere those tests are reported as skipped, each by name.
 set -eu
 missing=""
@@ -10,6 +10,7 @@ want influxd influxdb
 want victoria-metrics victoria-metrics
 want prometheus prometheus
 want chromium chromium
+want cc "gcc libc6-dev"
 [ -n "$missing" ] || exit 0
 if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null 2>&1; then
   echo "Not installed, so some integration tests will be skipped by name:$missing"

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import uvicorn
 
-from gateway.api.server import Answers, application
+from gateway.api.server import Answers, Key, application
 from gateway.clock import ManualClock
 from gateway.console.page import Demo, StatusPage
 from gateway.console.values import StatusValues
 from gateway.health.histogram import Histogram
 from gateway.health.snapshot import (
+    ClockHealth,
     Component,
     Connection,
     Depth,
@@ -194,6 +195,8 @@ class Site:
     url: str
     now: Snapshot
     paused: list[tuple[str, float]] = field(default_factory=list)
+    refuses: Exception | None = None
+    """What copying the stores ends with."""
 
 
 @contextlib.contextmanager
@@ -221,8 +224,24 @@ def site(
             served.paused.append((name, seconds))
         return name in served.now.sinks
 
-    answers = Answers(snapshot=lambda: served.now, page=render, store=store, pause=pause)
-    app = application(answers, token=token)
+    def confirm_clock() -> bool:
+        suspect, served.now = served.now.clock.suspect, replace(served.now, clock=ClockHealth())
+        return suspect
+
+    async def copy_stores() -> list[str]:
+        if served.refuses is not None:
+            raise served.refuses
+        return ["embedded.duckdb"]
+
+    answers = Answers(
+        snapshot=lambda: served.now,
+        page=render,
+        store=store,
+        pause=pause,
+        confirm_clock=confirm_clock,
+        copy_stores=copy_stores,
+    )
+    app = application(answers, key=Key(token))
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning", ws="none", lifespan="off"))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()

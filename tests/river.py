@@ -135,7 +135,7 @@ async def opened(
         )
         closing.push_async_callback(journal.close)
         outbox = await Outbox.open(
-            folder / "outbox.db", max_bytes=outbox_bytes, memory_bytes=outbox_memory
+            folder / "outbox-lines.db", max_bytes=outbox_bytes, memory_bytes=outbox_memory
         )
         closing.push_async_callback(outbox.close)
         await outbox.register(SINK, "hold")
@@ -165,7 +165,11 @@ async def opened(
             accepted=saved.accepted,
         )
         log = LogOutlet(
-            "lines", outbox, encode=line_protocol(strings=True), once=settle_ns is not None, sinks=[SINK]
+            "outbox-lines",
+            outbox,
+            encode=line_protocol(strings=True),
+            once=settle_ns is not None,
+            sinks=[SINK],
         )
         river = River(
             journal=around("journal", journal),

@@ -107,7 +107,7 @@ def test_two_gateways_on_one_folder(tmp_path: Path, broker: Broker) -> None:
         second = subprocess.run(command, capture_output=True, text=True, check=False, cwd=PROJECT, timeout=60)
         assert second.returncode == STORAGE
         assert running.process is not None
-        assert f"process {running.process.pid}" in paragraph(second.stderr)[0]
+        assert f"process ({running.process.pid})" in paragraph(second.stderr)[0]
         assert (running.status() or {})["connection"]["state"] == "connected"
 
 
@@ -230,3 +230,45 @@ def test_what_changes_on_disk_takes_effect(tmp_path: Path, broker: Broker) -> No
 def _part(now: dict[str, Any], name: str) -> dict[str, Any]:
     parts: Sequence[dict[str, Any]] = now["components"]
     return next(part for part in parts if part["name"] == name)
+
+
+# --- a stop that takes its time ---
+
+
+def test_told_twice_it_only_saves(tmp_path: Path, broker: Broker) -> None:
+    """The database is away, and would be waited for: the second signal ends that. Nothing is lost."""
+    with gateway(tmp_path, broker, NOWHERE, more={"stop_grace": "60s"}) as running:
+        running.devices.write_text(DEVICES)
+        running.wait(lambda now: now["fleet"]["known"] == 1, "the device is known")
+        publish(broker, bins(200))
+        running.wait(lambda now: now["uplinks"]["decoded"] == 200, "decoded")
+        assert running.process is not None
+        running.process.send_signal(signal.SIGTERM)
+        wait_until(lambda: running.status() is None, within_s=10, what="its page is closed")
+        running.process.send_signal(signal.SIGINT)
+        assert running.ended(within_s=3) == OK
+        assert "stopped before all was done" in running.log
+        assert '"waiting": {"influx": ' in running.log
+        running.start()
+        now = running.wait(lambda now: now["sinks"]["influx"]["waiting"] >= 200, "it waits as before")
+        assert (now["uplinks"]["decoded"], now["uplinks"]["pending"]) == (200, 0)
+        assert now["balanced"]
+    paragraph(running.log)
+
+
+def test_a_grace_ends_decoding_too(tmp_path: Path, broker: Broker) -> None:
+    """What is not decoded by then stays in the journal, is said, and is decoded by the next start."""
+    with gateway(tmp_path, broker, more={"stop_grace": "0s"}) as running:
+        running.devices.write_text(DEVICES)
+        running.wait(lambda now: now["fleet"]["known"] == 1, "the device is known")
+        publish(broker, bins(3_000))
+        assert running.stop() == OK
+        assert "stopped" in running.log
+        running.start()
+        now = running.drained(uplinks=3_000)
+        assert now["uplinks"]["decoded"] + now["uplinks"]["duplicate"] == now["uplinks"]["journalled"]
+        assert now["balanced"]
+        rows = running.ask({"measurement": "waste", "limit": "10000"})["rows"]
+        assert len(rows) == 3_000
+        assert running.stop() == OK
+    paragraph(running.log)

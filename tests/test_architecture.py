@@ -34,9 +34,11 @@ ADAPTERS = {
 
 SQLITE = {
     "durable.py",
+    "damage.py",
     "journal/",
     "sinks/outbox_file.py",
     "sinks/outbox_rows.py",
+    "sinks/outbox_rescue.py",
     "quarantine/",
     "registry/",
 }

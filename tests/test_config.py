@@ -148,6 +148,12 @@ def test_a_secret_in_a_file(tmp_path: Path) -> None:
     assert config.secret(broker.password, broker.password_file) == "of-the-file"
     with pytest.raises(ConfigurationError, match="cannot read this secret"):
         config.secret(None, tmp_path / "nowhere")
+    (tmp_path / "key").write_text(" \n", encoding="utf-8")
+    with pytest.raises(ConfigurationError, match="this secret is empty"):
+        config.secret(None, tmp_path / "key")
+    (tmp_path / "key").write_bytes(b"\xff\xfe")
+    with pytest.raises(ConfigurationError, match="not UTF-8"):
+        config.secret(None, tmp_path / "key")
     assert config.secret(None, None) is None
 
 

@@ -12,8 +12,9 @@ import pytest
 
 from gateway.clock import ManualClock
 from gateway.errors import JournalError, SessionTakenOver
-from gateway.model import ControlKind, Frames
+from gateway.model import Control, ControlKind, Device, Frames
 from gateway.pipeline import Pace
+from gateway.profiles.compile import compile_text
 from gateway.testing import MemoryBroker, MemorySource
 from tests.river import (
     DEVICES,
@@ -33,10 +34,21 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gateway.books import Books
-    from gateway.model import Device, RawBatch
+    from gateway.model import RawBatch
     from tests.river import Opened, Stored
 
 EMPTY_3000 = {"empty": ((0, 3000.0),)}
+CLICKER = compile_text(
+    """\
+profile: clicker
+version: 1
+family: clicks
+topics: ["clicks/{site}/{device}"]
+qos: 2
+quantities: {n: {path: n, kind: event, unit: "1"}}
+""",
+    name="clicker",
+)
 
 
 class Crossing:
@@ -111,9 +123,9 @@ class Story:
     )
     DEEPER = DEVICES | {("lyon", "bin-1"): replace(DEVICES["lyon", "bin-1"], parameters=EMPTY_3000)}
 
-    def __init__(self, folder: Path, stop_at: int = 0) -> None:
+    def __init__(self, folder: Path, stop_at: int = 0, *, qos: int = 1) -> None:
         self.clock = ManualClock(START_NS + 5 * MINUTE_NS)
-        self.broker = MemoryBroker()
+        self.broker = MemoryBroker(qos=qos)
         self.crossing = Crossing(stop_at)
         self.folder = folder
         self.lives = 0
@@ -190,6 +202,64 @@ async def test_a_cut_at_any_await_changes_nothing(tmp_path: Path) -> None:
     cuts = await asyncio.gather(*(cut_at(place) for place in range(1, whole.crossing.count + 1)))
     # The last places may not be reached: how much is taken together follows the machine's clock.
     assert sum(cuts) > whole.crossing.count // 2
+
+
+class Ticking(ManualClock):
+    """Never tells the same time twice: what is received later is another reading."""
+
+    def now_ns(self) -> int:
+        """Return a time a microsecond later than the last one."""
+        self.advance(1e-6)
+        return super().now_ns()
+
+
+class Clicks(Story):
+    """Uplinks that nothing tells apart: no time, no sequence, one topic, one payload; at QoS 2."""
+
+    COUNT = 8
+
+    def __init__(self, folder: Path, stop_at: int = 0) -> None:
+        super().__init__(folder, stop_at, qos=2)
+        self.clock = Ticking(START_NS)
+
+    async def _tell(self, parts: Opened) -> None:
+        await parts.replay()
+        flowing = Flowing(parts, self.broker, self.clock)
+        clicker = Device(site="lyon", id="c-1", profile="clicker")
+        try:
+            await parts.want(plans={"clicker": CLICKER}, devices={("lyon", "c-1"): clicker})
+            flowing.connect(Crossed(flowing.source, self.crossing, "acknowledge"))
+            await flowing.treated()
+            while self._told < self.COUNT:
+                self._told += 1
+                self.broker.publish("clicks/lyon/c-1", b'{"n": 1}')
+                if self._told % 3:
+                    await flowing.treated()
+            await flowing.treated()
+            await flowing.end()
+        finally:
+            await flowing.cut()
+
+
+async def test_at_qos_2_a_cut_at_any_await_counts_each_uplink_once(tmp_path: Path) -> None:
+    """The exchange goes on where it was, and no uplink becomes two, though nothing tells them apart."""
+    whole = Clicks(tmp_path / "whole")
+    points, books = await whole.run()
+    assert (len(points), books.uplinks.decoded, books.readings.aggregated) == (8, 8, 8)
+    some = asyncio.Semaphore(8)
+
+    async def cut_at(place: int) -> int:
+        async with some:
+            story = Clicks(tmp_path / str(place), stop_at=place)
+            again, after = await story.run()
+        assert (len(again), after.uplinks.decoded, after.readings.aggregated) == (8, 8, 8), f"cut at {place}"
+        assert after.readings.duplicate == 0, f"cut at {place}"
+        balanced(after)
+        return after.uplinks.duplicate
+
+    every_second = range(1, whole.crossing.count + 1, 2)  # the others are those of the test above
+    came_again = await asyncio.gather(*(cut_at(place) for place in every_second))
+    assert sum(came_again) > 0, "between journal and PUBREC, it is sent again"
 
 
 async def test_acknowledged_once_and_only_when_durable(tmp_path: Path) -> None:
@@ -325,6 +395,28 @@ async def test_records_of_one_change_stand_together(tmp_path: Path) -> None:
     first = kinds.index(ControlKind.SETTINGS)
     assert set(kinds[first : first + 5]) == {ControlKind.SETTINGS, ControlKind.PROFILE, ControlKind.DEVICES}
     assert set(kinds[:first] + kinds[first + 5 :]) == {None}
+
+
+async def test_a_lost_session_is_durable_while_the_river_is_held(tmp_path: Path) -> None:
+    """It waits for no outlet and no treatment; then it counts, and a restart knows when it was."""
+    clock, broker = ManualClock(START_NS), MemoryBroker()
+    body = b'{"source": "main", "session": "ecluse-test", "connection": 4}'
+    async with opened(tmp_path, clock=clock, outbox_bytes=1) as parts:
+        flowing = Flowing(parts, broker, clock)
+        await parts.want()
+        broker.publish(topic("bin-1"), bin_uplink(0, 900))
+        flowing.connect()
+        await flowing.until(lambda: parts.log.full)
+        before = parts.journal.end
+        await parts.river.note(Control(ControlKind.SESSION_LOST, START_NS + 5, body))
+        assert parts.journal.end == before + 1
+        await flowing.until(lambda: parts.treatment.books.sessions_lost == 1)
+        await flowing.until(lambda: parts.river.saved_position == parts.journal.end)
+        await flowing.cut()
+    async with opened(tmp_path, clock=clock) as parts:
+        await parts.replay()
+        books = parts.treatment.books
+        assert (books.sessions_lost, books.session_lost_ns) == (1, START_NS + 5)
 
 
 async def test_a_full_outbox_holds_the_river(tmp_path: Path) -> None:

@@ -110,6 +110,34 @@ def test_a_restart_between_two_changes_changes_nothing(
     assert again == rules
 
 
+@settings(max_examples=60, deadline=None)
+@given(st.lists(wishes, min_size=1, max_size=4))
+def test_records_can_be_taken_back(steps: list[tuple[dict, dict, Limits]]) -> None:
+    """The last one first: each place's rules are had back, whatever put them in force."""
+    rules, then = Rules(), []
+    for plans_wanted, devices_wanted, limits_wanted in steps:
+        roster = Roster.of(devices_wanted.values())
+        changes = rules.changes_to(plans=plans_wanted, devices=roster, limits=limits_wanted, at_ns=7)
+        for record in changes:
+            then.append((record, replace(rules)))
+            rules.apply(record)
+    for record, before in reversed(then):
+        rules.revert(record)
+        assert {n: p.text for n, p in rules.plans.items()} == {n: p.text for n, p in before.plans.items()}
+        assert rules.devices == before.devices
+        assert rules.limits == before.limits
+
+
+def test_a_record_that_does_not_say_what_was_before() -> None:
+    """Of another version: it is in force, and cannot be taken back."""
+    rules = Rules(plans=PLANS)
+    record = Control(ControlKind.PROFILE_REMOVED, 0, b'{"name": "bin-level"}')
+    rules.apply(record)
+    assert "bin-level" not in rules.plans
+    with pytest.raises(KeyError):
+        rules.revert(record)
+
+
 def test_nothing_was_saved_yet() -> None:
     """No rules: everything is refused as of an unknown topic."""
     assert Rules.restored(None, Roster()) == Rules()

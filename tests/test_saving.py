@@ -11,6 +11,7 @@ from gateway.model import Changes
 from gateway.roster import Roster
 from gateway.rules import Rules
 from gateway.saving import Cut
+from gateway.suspicion import Corrections
 from tests.decode.plans import batch
 from tests.river import DEVICES, LIMITS, PLANS
 
@@ -28,6 +29,7 @@ CUT = Cut(
     connection=3,
     filters=("city/+/bin/+/up",),
     marks={"lines": {"end": 7, "cursors": {"influx": 5}}, "quarantine": {}},
+    corrections=Corrections(((4, -5), (9, 3_600 * 10**9)), 14),
 )
 
 

@@ -11,7 +11,8 @@ from gateway.clock import ManualClock
 from gateway.errors import Problem
 from gateway.health.fleet import FleetRoll
 from gateway.health.meters import LatencyMeters
-from gateway.health.snapshot import State
+from gateway.health.snapshot import Replay, State
+from gateway.ingest.answers import Grant
 from gateway.ingest.mqtt import MqttSource
 from gateway.ingest.settings import MqttSettings, SessionState
 from gateway.sinks.embedded import EmbeddedSettings, EmbeddedSink
@@ -84,9 +85,11 @@ async def test_at_the_start(view: View) -> None:
         "broker",
         "journal",
         "state",
+        "clock",
         "river",
         "profiles",
         "devices",
+        "credentials",
         f"sink {SINK}",
     ]
     assert not now.ready
@@ -139,9 +142,15 @@ async def test_the_broker_as_its_session_says(view: View) -> None:
     assert view.part("broker").state is State.STARTING
     status.state, status.protocol = SessionState.CONNECTED, 5
     assert (view.part("broker").state, view.part("broker").detail) == (State.OK, "connected, MQTT 5")
-    status.refused_filters = ("city/#",)
-    assert "city/#" in view.part("broker").last_error
-    status.refused_filters, status.gap_possible_ns = (), START_NS
+    status.grants = (Grant("city/#", 1, None), Grant("x", 2, 1), Grant("y", 1, 1))
+    told = view.part("broker").last_error
+    assert view.part("broker").state is State.DEGRADED
+    assert "did not grant city/#" in told
+    assert "x at QoS 1 instead of 2" in told
+    assert "max_qos 2" in told
+    said = view.survey.snapshot().as_dict()["connection"]["subscriptions"]
+    assert [(one["filter"], one["granted"]) for one in said] == [("city/#", None), ("x", 1), ("y", 1)]
+    status.grants, status.gap_possible_ns = (Grant("y", 1, 1),), START_NS
     assert view.part("broker").state is State.DEGRADED
     view.clock.advance(3_601)
     assert view.part("broker").state is State.OK
@@ -149,6 +158,8 @@ async def test_the_broker_as_its_session_says(view: View) -> None:
         status.state, status.last_error = state, "why"
         assert (view.part("broker").state, view.part("broker").last_error) == (State.DOWN, "why")
     assert view.survey.snapshot().connection.takeovers == 0
+    status.unreleased = 7
+    assert view.survey.snapshot().connection.unreleased == 7
     status.unacknowledged, status.unacknowledged_bytes = 3, 500
     assert view.survey.snapshot().queues["received"].bytes == 500
 
@@ -237,6 +248,39 @@ async def test_every_queue_says_its_depth_and_its_bound(view: View) -> None:
     view.survey.sample()
     # Ten points in nineteen seconds; twenty are left.
     assert view.survey.snapshot().queues[f"outbox {SINK}"].empty_s == 38.0
+
+
+async def test_a_replay_says_how_far_it_is(view: View) -> None:
+    """In the component and in numbers; once it flows, no more."""
+    view.known.replays(Replay(begin=0, position=25, end=100, seconds=2.0))
+    assert "25%, record 25 of 100, about 6 s left" in view.part("river").detail
+    told = view.survey.snapshot().as_dict()["replay"]
+    assert (told["position"], told["share"], told["left_s"]) == (25, 0.25, 6.0)
+    view.known.become(State.OK, "flows", since_ns=START_NS)
+    assert view.survey.snapshot().replay is None
+
+
+async def test_a_suspect_clock_says_what_it_shows(view: View) -> None:
+    """What waits for it is in a queue of its own; it is well again once it is settled."""
+    river, clock = view.flowing.parts.river, view.clock
+    assert view.part("clock").state is State.OK
+    clock.step(-3_600)
+    clock.now_ns()
+    await river.look_at_clock()
+    view.flowing.connect()
+    view.flowing.broker.publish(topic("bin-1"), bin_uplink(0, 900))
+    await view.flowing.until(lambda: not view.flowing.broker.waiting)
+    part = view.part("clock")
+    assert part.state is State.DEGRADED
+    assert "shows 2026-11-22T09:00:00Z, 2026-11-22T10:00:00Z was expected" in part.last_error
+    assert "ecluse clock confirm" in part.last_error
+    now = view.survey.snapshot()
+    assert (now.clock.step_s, now.clock.waiting, now.queues["clock"].items) == (-3_600.0, 1, 1)
+    assert view.survey.confirm_clock()
+    await river.look_at_clock()
+    assert view.part("clock").state is State.OK
+    assert "clock" not in view.survey.snapshot().queues
+    assert not view.survey.confirm_clock()
 
 
 async def test_what_the_operator_must_mend(view: View) -> None:

@@ -83,13 +83,13 @@ def test_what_is_wrong_with_a_file_names_it(tmp_path: Path) -> None:
 
 
 def test_filters_are_the_topics_of_the_profiles() -> None:
-    """With QoS 1: what a profile wants at 2 comes at 1."""
+    """With the profile's QoS."""
     assert filters_of(PLANS) == [
         ("city/+/bin/+/up", 1),
         ("city/+/traffic/+/up", 1),
         ("city/+/water/+/up", 1),
     ]
-    assert filters_of({"a": replace(PLANS["bin-level"], qos=2)}) == [("city/+/bin/+/up", 1)]
+    assert filters_of({"a": replace(PLANS["bin-level"], qos=2)}) == [("city/+/bin/+/up", 2)]
     assert filters_of({"a": replace(PLANS["bin-level"], qos=0)}) == [("city/+/bin/+/up", 0)]
     assert topic_filter("{site}/x/{device}") == "+/x/+"
 

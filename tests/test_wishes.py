@@ -88,6 +88,30 @@ async def test_it_is_in_force_once_it_was_taken(desk: Desk) -> None:
     assert not desk.known.device_problems
 
 
+async def test_while_the_clock_is_suspect_nothing_is_taken(desk: Desk) -> None:
+    """It would wait; once the clock is settled, the next look takes it."""
+    river, clock = desk.flowing.parts.river, desk.flowing.clock
+    clock.step(3_600)
+    clock.now_ns()
+    await river.look_at_clock()
+    assert not await desk.wishes.take()
+    assert not desk.rules.plans
+    taken = asyncio.Event()
+
+    async def changed() -> None:
+        taken.set()
+
+    watching = asyncio.create_task(desk.wishes.watch(changed, every_s=0.02))
+    await asyncio.sleep(0.1)
+    assert not desk.rules.plans
+    clock.advance(60)
+    await river.look_at_clock()
+    async with asyncio.timeout(10):
+        await taken.wait()
+    watching.cancel()
+    assert desk.rules.devices.keys() == {("lyon", "bin-1")}
+
+
 async def test_what_is_refused_is_said_once(desk: Desk) -> None:
     """As a status for as long as it lasts; said again where it went and came back."""
     bad = DEVICES.replace("1800", "deep")

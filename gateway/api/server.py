@@ -1,15 +1,17 @@
 """The gateway's HTTP: status page, health, metrics, and the questions of `ecluse query`.
 
-Read-only but for one thing, pausing a sink, which loses nothing. Where there is a token, everything but
-`/healthz` and `/readyz` asks for it, as a Bearer token or as the password of any user. Where there is
-none, only requests addressed to this machine's own names are answered: a page of another site that a
-browser here is looking at cannot read the status by giving its own name our address.
+Read-only but for three things, which lose nothing: pausing a sink, confirming a suspect clock, and copying
+the embedded stores for a backup. Where there is a token, everything but `/healthz` and `/readyz` asks for
+it, as a Bearer token or as the password of any user. Where there is none, only requests addressed to this
+machine's own names are answered: a page of another site that a browser here is looking at cannot read the
+status by giving its own name our address.
 """
 
 from __future__ import annotations
 
 import base64
 import hmac
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -24,12 +26,12 @@ from starlette.staticfiles import StaticFiles
 
 from gateway.api.questions import answer
 from gateway.clock import rfc3339
-from gateway.errors import QueryError, SinkUnavailable
+from gateway.errors import BackupError, QueryError, SinkUnavailable
 from gateway.health.collector import SnapshotCollector
 from gateway.literals import is_loopback
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from starlette.requests import Request
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -49,12 +51,19 @@ _HEADERS = [
 ]
 
 
+@dataclass(slots=True)
+class Key:
+    """The token that is asked for, None for none; it may be exchanged while the server runs."""
+
+    token: str | None = None
+
+
 class Guard:
     """ASGI middleware: the token, and the headers that every answer carries."""
 
-    def __init__(self, app: ASGIApp, *, token: str | None) -> None:
+    def __init__(self, app: ASGIApp, *, key: Key) -> None:
         self._app = app
-        self._token = token
+        self._key = key
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer 401 without the token; else pass on."""
@@ -76,7 +85,7 @@ class Guard:
     def _refusal(self, headers: Mapping[bytes, str], method: str) -> ASGIApp | None:
         """Return the answer to a request that may not pass; None where it may."""
         host = headers.get(b"host", "")
-        if self._token is None and not is_loopback(urlsplit(f"//{host}").hostname or ""):
+        if self._key.token is None and not is_loopback(urlsplit(f"//{host}").hostname or ""):
             what = "Without a token the gateway answers to localhost alone: set ECLUSE_HTTP__TOKEN.\n"
             return PlainTextResponse(what, status_code=421)
         if not self._admits(headers.get(b"authorization", "")):
@@ -92,7 +101,7 @@ class Guard:
         return None
 
     def _admits(self, header: str) -> bool:
-        if self._token is None:
+        if self._key.token is None:
             return True
         scheme, _, value = header.partition(" ")
         given = value.strip().encode("latin-1")
@@ -101,7 +110,7 @@ class Guard:
                 given = base64.b64decode(given, validate=True).partition(b":")[2]
             except ValueError:
                 return False
-        return hmac.compare_digest(given, self._token.encode())
+        return hmac.compare_digest(given, self._key.token.encode())
 
 
 class Answers:
@@ -114,11 +123,15 @@ class Answers:
         page: Page,
         store: TimeSeries | None,
         pause: Callable[[str, float], bool],
+        confirm_clock: Callable[[], bool],
+        copy_stores: Callable[[], Awaitable[Sequence[str]]],
     ) -> None:
         self._snapshot = snapshot
         self._page = page
         self._store = store
         self._pause = pause
+        self._confirm_clock = confirm_clock
+        self._copy_stores = copy_stores
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(SnapshotCollector(snapshot))
 
@@ -165,12 +178,32 @@ class Answers:
             return JSONResponse({"error": "seconds: not a number", "hint": "such as 20"}, status_code=400)
         if not self._pause(name, seconds):
             return JSONResponse({"error": f"no sink is called {name!r}", "hint": ""}, status_code=404)
-        if "text/html" in request.headers.get("accept", ""):
-            return Response(status_code=303, headers={"location": "/"})
-        return JSONResponse({"paused": name, "seconds": seconds})
+        return _pressed(request, {"paused": name, "seconds": seconds})
+
+    async def clock(self, request: Request) -> Response:
+        """Believe the machine's clock as it stands; says what it was, and whether it had been suspect."""
+        clock = self._snapshot().clock
+        said = asdict(clock) | {"confirmed": self._confirm_clock()}
+        return _pressed(request, said)
+
+    async def copy_stores(self, _request: Request) -> Response:
+        """Copy the embedded stores into the state folder, for `ecluse backup`; say the files' names."""
+        try:
+            return JSONResponse({"copies": list(await self._copy_stores())})
+        except BackupError as error:
+            return JSONResponse({"error": str(error), "hint": error.hint}, status_code=409)
+        except SinkUnavailable as error:
+            return JSONResponse({"error": str(error), "hint": error.hint}, status_code=503)
 
 
-def application(answers: Answers, *, token: str | None) -> Starlette:
+def _pressed(request: Request, said: Mapping[str, object]) -> Response:
+    """Answer a button of the page with the page, and a program with JSON."""
+    if "text/html" in request.headers.get("accept", ""):
+        return Response(status_code=303, headers={"location": "/"})
+    return JSONResponse(said)
+
+
+def application(answers: Answers, *, key: Key) -> Starlette:
     """Return the ASGI application."""
     static = Path(__file__).parent.parent / "console" / "static"
     return Starlette(
@@ -182,7 +215,9 @@ def application(answers: Answers, *, token: str | None) -> Starlette:
             Route("/api/status", answers.status),
             Route("/api/query", answers.query),
             Route("/api/sinks/{name}/pause", answers.pause, methods=["POST"]),
+            Route("/api/clock/confirm", answers.clock, methods=["POST"]),
+            Route("/api/stores/copies", answers.copy_stores, methods=["POST"]),
             Mount("/static", StaticFiles(directory=static)),
         ],
-        middleware=[Middleware(Guard, token=token)],
+        middleware=[Middleware(Guard, key=key)],
     )

@@ -43,12 +43,19 @@ class Client:
 
     def get(self, path: str, asked: Mapping[str, str] | None = None) -> bytes:
         """Return an answer's body. Raises Unreachable (nobody answers) or QueryError (refused, with why)."""
+        return self._answer("GET", path, asked, TIMEOUT_S)
+
+    def post(self, path: str, asked: Mapping[str, str] | None = None, *, timeout_s: float = TIMEOUT_S) -> Any:  # noqa: ANN401 - JSON is anything
+        """Have something done; return what JSON says of it. Raises as `get`."""
+        return self._read(self._answer("POST", path, asked, timeout_s))
+
+    def _answer(self, method: str, path: str, asked: Mapping[str, str] | None, timeout_s: float) -> bytes:
         query = f"?{urllib.parse.urlencode(asked)}" if asked else ""
-        request = urllib.request.Request(f"{self.url}{path}{query}")  # noqa: S310 - http:// only, above
+        request = urllib.request.Request(f"{self.url}{path}{query}", method=method)  # noqa: S310 - http:// only, above
         if self._token:
             request.add_header("Authorization", f"Bearer {self._token}")
         try:
-            with self._opener.open(request, timeout=TIMEOUT_S) as answer:
+            with self._opener.open(request, timeout=timeout_s) as answer:
                 body: bytes = answer.read()
         except urllib.error.HTTPError as error:
             with error:
@@ -60,8 +67,11 @@ class Client:
 
     def json(self, path: str, asked: Mapping[str, str] | None = None) -> Any:  # noqa: ANN401 - JSON is anything
         """Return an answer's JSON."""
+        return self._read(self.get(path, asked))
+
+    def _read(self, body: bytes) -> Any:  # noqa: ANN401 - JSON is anything
         try:
-            return json.loads(self.get(path, asked))
+            return json.loads(body)
         except ValueError as error:
             hint = "is another program listening there? see port under [http]"
             raise Unreachable(f"what answers at {self.url} is no gateway", hint=hint) from error

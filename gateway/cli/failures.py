@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from gateway.errors import (
+    BackupError,
     BrokerError,
     ConfigurationError,
     EcluseError,
@@ -36,7 +37,7 @@ class Exit(IntEnum):
     BROKER = 4
     """The broker refused the gateway for good, or another gateway uses its client identifier."""
     STORAGE = 5
-    """Journal or state cannot be written, read or locked."""
+    """Journal, state or a backup cannot be written, read or locked, or is damaged."""
     UNREACHABLE = 6
     """The gateway that was asked does not answer, or cannot answer this question."""
 
@@ -50,6 +51,7 @@ _CODES: tuple[tuple[type[EcluseError], Exit], ...] = (
     (BrokerError, Exit.BROKER),
     (JournalError, Exit.STORAGE),
     (StateError, Exit.STORAGE),
+    (BackupError, Exit.STORAGE),
     (QueryError, Exit.UNREACHABLE),
     (Unreachable, Exit.UNREACHABLE),
 )

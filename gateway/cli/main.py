@@ -5,7 +5,19 @@ from __future__ import annotations
 import typer
 
 from gateway import kernel
-from gateway.cli import check, demo, device, profile, quarantine, query, run, status
+from gateway.cli import (
+    backup,
+    check,
+    clock,
+    demo,
+    device,
+    profile,
+    quarantine,
+    query,
+    replay,
+    run,
+    status,
+)
 from gateway.cli.options import verbatim
 from gateway.version import installed_version
 
@@ -40,11 +52,21 @@ def application() -> typer.Typer:
         rich_markup_mode=None,
         pretty_exceptions_enable=False,
     )
-    for verb in (demo.demo, run.run, check.check, status.status, query.query):
+    for verb in (
+        demo.demo,
+        run.run,
+        check.check,
+        status.status,
+        query.query,
+        replay.replay,
+        backup.backup,
+        backup.restore,
+    ):
         app.command(help=verbatim(verb))(verb)
     app.add_typer(profile.verbs(), name="profile")
     app.add_typer(device.verbs(), name="device")
     app.add_typer(quarantine.verbs(), name="quarantine")
+    app.add_typer(clock.verbs(), name="clock")
     app.command(name="version")(_version)
     return app
 

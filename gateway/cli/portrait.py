@@ -76,7 +76,11 @@ def _time(plan: ProfilePlan) -> str:
 
 def _identity(plan: ProfilePlan) -> str:
     known = [name for name, path in (("its time", plan.time), (plan.sequence, plan.sequence)) if path]
-    return f"by {', else '.join(map(str, known))}" if known else "none: QoS 1 may store an uplink twice"
+    if known:
+        return f"by {', else '.join(map(str, known))}"
+    if plan.qos == 2:
+        return "by its delivery at QoS 2"
+    return "none: QoS 1 may store an uplink twice; qos: 2 would not, if the devices publish so"
 
 
 def _columns(plan: ProfilePlan) -> tuple[list[QuantityPlan], list[GroupPlan]]:

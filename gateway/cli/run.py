@@ -16,7 +16,11 @@ from gateway.errors import EcluseError
 from gateway.wanted import require_profiles
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from gateway.config import Settings
+
+_ENDING = (signal.SIGTERM, signal.SIGINT)
 
 
 def run(
@@ -27,9 +31,15 @@ def run(
 ) -> None:
     """Run the gateway until it is told to stop (Ctrl-C or SIGTERM).
 
-    What it received and acknowledged is in its state folder: it may be killed at any instant.
+    Told once, it decodes and writes what it has, for as long as stop_grace allows; told twice, it only
+    saves where it is; a third time ends it at once. What it received and acknowledged is in its state
+    folder: it may be killed at any instant.
+
+    SIGHUP makes it read profiles, devices, passwords, tokens and certificates again.
+
     Settings that are wrong are refused with every problem at once, and nothing is started.
     """
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until it can be answered: its own default is the end
     memory.give_back_large_arrays()
     with told():
         settings = config.load(config_file)
@@ -37,7 +47,7 @@ def run(
         require_profiles(settings.profiles_dir)
         demo = Demo.from_json(demo_try) if demo_try else None
         try:
-            asyncio.run(_serve(settings, demo))
+            asyncio.run(_serve(settings, demo, config_file))
         except ExceptionGroup as group:
             ours, bugs = group.split(EcluseError)
             if ours is None or bugs is not None:
@@ -45,14 +55,26 @@ def run(
             raise _first(ours) from None
 
 
-async def _serve(settings: Settings, demo: Demo | None) -> None:
+async def _serve(settings: Settings, demo: Demo | None, config_file: Path | None) -> None:
     from gateway.app import Gateway  # noqa: PLC0415 - everything loads with it: only where it is run
 
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopping.set)
-    await Gateway(settings, demo).run(stopping, logs.ReplayProgress())
+    gateway = Gateway(settings, demo, reread=lambda: config.load(config_file))
+
+    def stop() -> None:
+        if not stopping.is_set():
+            stopping.set()
+            return
+        gateway.hurry()
+        for number in _ENDING:  # the next one ends the process, as it would any other
+            loop.remove_signal_handler(number)
+            signal.signal(number, signal.SIG_DFL)
+
+    for number in _ENDING:
+        loop.add_signal_handler(number, stop)
+    loop.add_signal_handler(signal.SIGHUP, gateway.reload)
+    await gateway.run(stopping, logs.ReplayProgress())
 
 
 def _first(group: ExceptionGroup[EcluseError]) -> EcluseError:

@@ -36,7 +36,7 @@ def status(
         print(json.dumps(now, indent=2, ensure_ascii=False))  # noqa: T201 - the answer itself
     else:
         screen = console()
-        for part in (_components(now), books_table(now), _queues(now)):
+        for part in (_components(now), _subscriptions(now), books_table(now), _queues(now)):
             screen.print(part)
     sys.exit(Exit.OK if now["ready"] and now["balanced"] else Exit.PROBLEMS)
 
@@ -53,6 +53,20 @@ def _components(now: dict[str, Any]) -> Table:
     )
     title = f"Écluse {now['version']}, {rfc3339(now['now_ns'])}"
     return table("Component", "State", "Since", "Detail", rows=rows, title=title)
+
+
+def _subscriptions(now: dict[str, Any]) -> Table:
+    rows = (
+        (one["filter"], one["asked"], _granted(one["asked"], one["granted"]))
+        for one in now["connection"]["subscriptions"]
+    )
+    return table("Filter", "QoS asked", "QoS granted", rows=rows, title="Subscriptions")
+
+
+def _granted(asked: int, granted: int | None) -> Text:
+    if granted is None:
+        return Text("refused", style="red")
+    return Text(str(granted), style="green" if granted >= asked else "yellow")
 
 
 def books_table(now: dict[str, Any]) -> Table:

@@ -22,6 +22,32 @@ TEXTS: dict[str, dict[str, str]] = {
     "starting": {"en": "starting", "fr": "démarre"},
     "degraded": {"en": "degraded", "fr": "dégradé"},
     "down": {"en": "down", "fr": "en panne"},
+    "replay": {"en": "Starting: the journal is replayed", "fr": "Démarrage : relecture du journal"},
+    "replay_help": {
+        "en": "What was acknowledged before the stop is treated again; then the gateway connects.",
+        "fr": "Ce qui avait été acquitté avant l’arrêt est traité à nouveau, puis la connexion s’établit.",
+    },
+    "replay_left": {"en": "about {seconds} s left", "fr": "encore {seconds} s environ"},
+    "clock": {"en": "The clock is suspect", "fr": "L’horloge est douteuse"},
+    "clock_stepped": {
+        "en": "The machine’s clock was set: it shows {shown} (UTC), {expected} was expected.",
+        "fr": "L’horloge de la machine a été changée : elle indique {shown} (UTC), on attendait {expected}.",
+    },
+    "clock_behind": {
+        "en": "The machine’s clock shows {shown} (UTC), which is before the newest record ({newest}).",
+        "fr": "L’horloge de la machine indique {shown} (UTC), avant le dernier enregistrement ({newest}).",
+    },
+    "clock_waits": {
+        "en": "Nothing is lost: {waiting} uplinks are in the journal and wait to be decoded, until the clock "
+        "has not been set for a minute and is past {newest}, or until you confirm it.",
+        "fr": "Rien n’est perdu : {waiting} messages sont dans le journal et attendent d’être décodés, "
+        "jusqu’à ce que l’horloge n’ait pas été changée pendant une minute et ait dépassé {newest}, ou "
+        "jusqu’à votre confirmation.",
+    },
+    "clock_confirm": {
+        "en": "The clock is right: go on",
+        "fr": "L’horloge est à l’heure : continuer",
+    },
     "rates": {"en": "Flow", "fr": "Débit"},
     "uplinks": {"en": "Uplinks", "fr": "Messages"},
     "readings": {"en": "Readings", "fr": "Mesures"},

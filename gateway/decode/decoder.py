@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from gateway.model import Bool, Int32, Int64, RawBatch, Readings
 
 _RETAIN = 0x01
-_REFUSED, _LIMITED = -1, -2
-"""In place of a decoder: the topic has none, or the device sent too many."""
+_REFUSED, _LIMITED, _SENT_AGAIN = -1, -2, -3
+"""In place of a decoder: the topic has none, the device sent too many, the broker sent it again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,13 +76,15 @@ def decode_together(
     of one record apart stay those of each record. Without `identities` no duplicates are looked for, without
     `rates` no device sends too much.
     """
-    if not sum(map(len, batches)):
+    again = _sent_again(batches, identities)
+    if not len(again):
         nothing = np.zeros(0, dtype=np.int64)
         return Decoded([], [], nothing, nothing, nothing, [], [])
     topics = topics_of(batches)
     uplinks = lay_out(batches, topics, routes.codes(topics))
     refusals = Refusals(len(uplinks))
     decoder_of = routes.decoder_of(uplinks.codes)
+    decoder_of[again] = _SENT_AGAIN
     limited, samples = _limited(uplinks, decoder_of, routes, rates)
     drafts = _begin(uplinks, decoder_of, routes, refusals)
     ignored = _retained(uplinks, drafts)
@@ -96,12 +98,26 @@ def decode_together(
     return Decoded(
         readings=readings,
         rejections=refusals.settled(kept),
-        duplicates=np.flatnonzero(repeated),
+        duplicates=np.flatnonzero(repeated | again),
         ignored=np.flatnonzero(ignored),
         limited=limited,
         samples=samples,
         unknown=_unknown(uplinks, routes),
     )
+
+
+def _sent_again(batches: Sequence[RawBatch], identities: Identities | None) -> Bool:
+    """Return which uplinks came before, as QoS 2 tells it: they are not looked at a second time."""
+    again = np.zeros(sum(map(len, batches)), dtype=np.bool_)
+    if identities is None:
+        return again
+    first = 0
+    for batch in batches:
+        repeated = identities.sent_again(batch)
+        if repeated is not None:
+            again[first : first + len(batch)] = repeated
+        first += len(batch)
+    return again
 
 
 def _limited(

@@ -147,6 +147,11 @@ def _connection(now: Snapshot) -> Iterator[Metric]:
         "ecluse_qos0_refused", "Uplinks at QoS 0 refused while the river was held.", value=link.refused_qos0
     )
     yield GaugeMetricFamily(
+        "ecluse_broker_unreleased",
+        "QoS 2 deliveries that are journalled and not released by the broker.",
+        value=link.unreleased,
+    )
+    yield GaugeMetricFamily(
         "ecluse_broker_connected", "1 where the session is up.", value=link.state == "connected"
     )
     yield CounterMetricFamily(
@@ -219,6 +224,9 @@ def _state(now: Snapshot) -> Iterator[Metric]:
     yield GaugeMetricFamily("ecluse_series", "Series known.", value=now.series)
     yield GaugeMetricFamily("ecluse_hot_blocks", "Blocks of readings in memory.", value=now.hot_blocks)
     yield GaugeMetricFamily("ecluse_hot_bytes", "Bytes of readings in memory.", value=now.hot_bytes)
+    yield GaugeMetricFamily(
+        "ecluse_clock_suspect", "1 while decoding waits for the clock to be settled.", value=now.clock.suspect
+    )
     yield GaugeMetricFamily("ecluse_loop_lag_seconds", "How late the event loop runs.", value=now.loop_lag_s)
     ready = ((component.name, float(component.state is State.OK)) for component in now.components)
     yield _labelled(

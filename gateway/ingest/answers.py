@@ -32,6 +32,20 @@ class SubAck:
 
 
 @dataclass(frozen=True, slots=True)
+class Grant:
+    """What the broker said of one filter: the QoS granted, None where it refused it."""
+
+    filter: str
+    asked: int
+    granted: int | None
+
+    @property
+    def is_lower(self) -> bool:
+        """Whether it was granted, but at a lower QoS than was asked for."""
+        return self.granted is not None and self.granted < self.asked
+
+
+@dataclass(frozen=True, slots=True)
 class UnsubAck:
     """The answer to UNSUBSCRIBE; without codes under MQTT 3.1.1."""
 
@@ -46,7 +60,7 @@ class PingResp:
 
 @dataclass(frozen=True, slots=True)
 class PubRel:
-    """Second step of a QoS 2 delivery: the broker wants a PUBCOMP."""
+    """Second step of a QoS 2 delivery: the broker wants a PUBCOMP. `packets` makes `Releases` of them."""
 
     packet_id: int
     code: int

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ssl
 from dataclasses import dataclass, replace
 from enum import Enum
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from gateway.ports import Clock
 
 _TICK_S: Final = 1.0
+_RETIRE_TICK_S: Final = 0.02
 
 
 class Why(Enum):
@@ -74,6 +76,7 @@ class Link:
         self._packet = PacketWatch(clock.monotonic_ns())
         self._connection: Connection | None = None
         self._held = False
+        self._retires = False
         self._end: End | None = None
 
     @property
@@ -122,10 +125,24 @@ class Link:
             await self._connection.drain()
 
     def hold(self, *, held: bool) -> None:
-        """Stop reading, or go on; time-outs rest meanwhile."""
+        """Stop reading, or go on; time-outs rest meanwhile. A link that retires reads no more."""
+        held = held or self._retires
         self._held = held
         if self._connection is not None:
             self._connection.hold(held=held)
+
+    async def retire(self, is_acknowledged: Callable[[], bool], within_s: float = 10.0) -> None:
+        """Read no more; once all that was read is acknowledged, or time is up, say good-bye.
+
+        What is not acknowledged then comes again at the next connection.
+        """
+        self._retires = self.is_open
+        self.hold(held=self._held)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                while self.is_open and not is_acknowledged():  # noqa: ASYNC110 - rare, and others count
+                    await asyncio.sleep(_RETIRE_TICK_S)
+        await self.say_goodbye()
 
     async def say_goodbye(self, within_s: float = 2.0) -> None:
         """Send DISCONNECT and wait until the broker closes, or until time is up.
@@ -136,6 +153,7 @@ class Link:
         """
         connection = self._connection
         if connection is None:
+            self._end = self._end or End(Why.OURS)
             return
         if self.is_open:
             self.session.disconnect()
@@ -172,7 +190,7 @@ class Link:
         self._packet.read(self._clock.monotonic_ns(), awaits=scanner.awaits(), finished=scanner.finished)
         try:
             for event in self.session.receive(data):
-                uplinks = uplinks or isinstance(event, Scan)
+                uplinks = uplinks or (isinstance(event, Scan) and len(event) > 0)
                 self._take(event)
         except ProtocolError as error:
             # An error of the session is no packet's at which the scanner stands.

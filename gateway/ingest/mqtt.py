@@ -1,14 +1,17 @@
 """The MQTT source: batches from a broker, acknowledged once they are durable.
 
-Delivery guarantees: an uplink at QoS 1 is acknowledged only by `acknowledge`; what was not is sent
-again by the broker at the next connection, with DUP, as long as it keeps the session. Batches of a
-connection that is gone are still given out: they may come twice, they are not lost. QoS 0 promises
-nothing, and is refused and counted while the river is held. Where the broker lost the session, `SessionStatus.gap_possible_ns` says so.
+Delivery guarantees: an uplink at QoS 1 or 2 is acknowledged only by `acknowledge`; what was not is sent
+again by the broker at the next connection, with DUP, as long as it keeps the session. At QoS 2 the same
+holds of the PUBREL that ends the exchange: it is in a batch, and PUBCOMP goes out with `acknowledge`.
+Batches of a connection that is gone are still given out: they may come twice, they are not lost. QoS 0
+promises nothing, and is refused and counted while the river is held. Where the broker lost the session,
+`SessionStatus.gap_possible_ns` says so, and that is durable before anything is subscribed in the new one.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import random
 from collections import deque
 from dataclasses import replace
@@ -20,19 +23,22 @@ import structlog
 from gateway.errors import SessionTakenOver
 from gateway.ingest import heads
 from gateway.ingest.answers import Oversize
+from gateway.ingest.errands import Errands
 from gateway.ingest.link import End, Link, Why
-from gateway.ingest.packets import DUP, Scan, acknowledgements, promised
+from gateway.ingest.packets import DUP, QOS, QOS_2, Scan, promised
 from gateway.ingest.patience import Backoff, TakeoverGuard
 from gateway.ingest.requests import Connect
 from gateway.ingest.session import Granted, Opened
 from gateway.ingest.settings import SessionState, SessionStatus
 from gateway.ingest.stuck import StuckWatch, advice, topic_text
-from gateway.ingest.topics import check_filter, cover, widened
+from gateway.ingest.subscriptions import Subscriptions
+from gateway.ingest.unreleased import Unreleased
 from gateway.ingest.wire import MQTT_3_1_1, MQTT_5
-from gateway.model import RawBatch, Reason
+from gateway.model import Control, ControlKind, RawBatch, Reason, Refused
+from gateway.waiting import first_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Sequence
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 
     from gateway.ingest.session import Event
     from gateway.ingest.settings import MqttSettings
@@ -40,6 +46,8 @@ if TYPE_CHECKING:
 
 _HEAD_BYTES: Final = 8_192
 """Memory that the beginning of a packet takes until it is kept, about."""
+_BATCH_BYTES: Final = 500
+"""Memory that a batch takes beside its uplinks, about: one may hold a PUBREL alone."""
 _STABLE_NS: Final = 10 * 10**9
 _STATES: Final = {
     Why.REFUSED: SessionState.REFUSED,
@@ -53,7 +61,7 @@ _UNFINISHED: Final = (Why.BROKEN, Why.ENDLESS)
 
 def weight(batch: RawBatch) -> int:
     """Estimate the memory of a batch: frames, their slices, and Python's own 80 bytes an uplink."""
-    return 2 * len(batch.frames) + 80 * len(batch)
+    return _BATCH_BYTES + 2 * len(batch.frames) + 80 * len(batch)
 
 
 class MqttSource:
@@ -61,8 +69,9 @@ class MqttSource:
 
     `last_connection` is the number of the last connection of an earlier run, as the journal knows
     it (0: this gateway never connected, so no session is expected); `known_filters` are those that
-    the session held then. `keep` puts what cannot be journalled into quarantine, before it is
-    acknowledged; without it such packets are dropped. `on_change` is called with a copy after each
+    the session held then, `unreleased` its QoS 2 deliveries that were under way. `keep` puts what cannot be
+    journalled into quarantine, before it is acknowledged; without it such packets are dropped. `note`
+    journals that the broker lost the session. `on_change` is called with a copy after each
     change of state. One reader at a time. Raises ValueError where a filter is not valid.
     """
 
@@ -74,7 +83,9 @@ class MqttSource:
         source: str = "mqtt",
         last_connection: int = 0,
         known_filters: Sequence[str] = (),
+        unreleased: Iterable[int] = (),
         keep: heads.Keep | None = None,
+        note: Callable[[Control], Awaitable[None]] | None = None,
         on_change: Callable[[SessionStatus], None] | None = None,
         jitter: Callable[[], float] = random.random,
     ) -> None:
@@ -86,17 +97,22 @@ class MqttSource:
         self._jitter = jitter
         self._log = structlog.get_logger("ecluse.ingest").bind(source=source)
         self._level = MQTT_3_1_1 if settings.protocol == "3.1.1" else MQTT_5
-        self._known = set(known_filters)
-        self._wanted: tuple[tuple[str, int], ...] = ()
+        self._unreleased = Unreleased(unreleased)
+        self.status.unreleased = len(self._unreleased)
+        self._subscriptions = Subscriptions(self.status, known=known_filters)
         self._want(settings.filters)
         self._backoff = Backoff(settings.retry_first_s, settings.retry_max_s)
         self._guard = TakeoverGuard()
         self._stuck = StuckWatch()
         self._queue: deque[RawBatch] = deque()
         self._wake = asyncio.Event()
-        self._heads = heads.HeadKeeper(keep, on_failure=self._wake.set)
+        self._heads = Errands[Refused]("heads", keep, on_failure=self._wake.set)
+        self._losses = Errands[Control]("lost session", note, on_failure=self._wake.set)
         self._stopping = False
         self._held = False
+        self._renewed = asyncio.Event()
+        """The next connection is to be made at once: its settings are new."""
+        self._retiring: asyncio.Task[None] | None = None
         self._link: Link | None = None
         self._task: asyncio.Task[None] | None = None
         self._opened_ns = 0
@@ -113,6 +129,7 @@ class MqttSource:
             while self._queue:
                 yield self._queue.popleft()
             self._heads.check()
+            self._losses.check()
             if self._stopping:
                 return
             if self._task.done():
@@ -122,21 +139,26 @@ class MqttSource:
             await self._wake.wait()
 
     async def acknowledge(self, batch: RawBatch) -> None:
-        """Send the PUBACKs of a durable batch, unless its connection is gone; free its memory."""
+        """Answer for a durable batch, unless its connection is gone; free its memory.
+
+        With PUBACK at QoS 1; at QoS 2 with PUBREC, and PUBCOMP for what was released in it.
+        """
         status = self.status
+        answers = self._unreleased.answers(batch)
+        status.unreleased = len(self._unreleased)
         status.unacknowledged = max(0, status.unacknowledged - len(batch))
         status.unacknowledged_bytes = max(0, status.unacknowledged_bytes - weight(batch))
         self._balance()
         link = self._link
         if link is None or not link.is_open or batch.connection != status.connection:
             return
-        link.send(acknowledgements(batch.packet_ids))
+        link.send(answers)
         await link.drain()
 
     def hold(self, *, held: bool) -> None:
         """While held, refuse and count what comes at QoS 0, and what was read of it and not given out."""
         if held and not self._held:
-            self._queue = deque(kept for kept in map(self.promised, self._queue) if len(kept))
+            self._queue = deque(kept for kept in map(self.promised, self._queue) if not kept.is_empty)
         self._held = held
 
     def promised(self, batch: RawBatch) -> RawBatch:
@@ -144,18 +166,31 @@ class MqttSource:
         status, kept = self.status, promised(batch)
         if kept is not batch:
             refused = len(batch) - len(kept)
+            freed = weight(batch) - (0 if kept.is_empty else weight(kept))
             status.refused_qos0 += refused
             status.unacknowledged = max(0, status.unacknowledged - refused)
-            status.unacknowledged_bytes = max(0, status.unacknowledged_bytes - weight(batch) + weight(kept))
+            status.unacknowledged_bytes = max(0, status.unacknowledged_bytes - freed)
             self._balance()
         return kept
 
     async def subscribe(self, filters: Sequence[tuple[str, int]]) -> None:
         """Want these (filter, QoS) pairs from now on, in the same session. Raises ValueError."""
-        before = set(self._wanted)
-        self._want(filters)
-        if self._link is not None and self._link.is_open:
-            self._renew(self._link, [pair for pair in self._wanted if pair not in before])
+        new = self._want(filters)
+        if self._link is not None and self._link.is_open and not self._losses.waiting:
+            self._subscriptions.renew(self._link, new)
+
+    def renew(self, settings: MqttSettings) -> None:
+        """Connect anew with these credentials and this trust; the session stays, and all other settings.
+
+        In good order: first, what was read is acknowledged, so that nothing comes twice.
+        """
+        self._settings = replace(
+            self._settings, tls=settings.tls, username=settings.username, password=settings.password
+        )
+        self._renewed.set()
+        if self._link is not None:
+            retiring = self._link.retire(lambda: not self.status.unacknowledged)
+            self._retiring = asyncio.create_task(retiring, name=f"retire {self._source}")
 
     async def stop_reading(self) -> None:
         """Read no more; the connection stays for acknowledgements until `close`."""
@@ -168,7 +203,10 @@ class MqttSource:
         """Say good-bye; the session, and what was not acknowledged, stays with the broker."""
         self._stopping = True
         self._wake.set()
+        if self._retiring is not None:
+            self._retiring.cancel()
         await self._heads.drain()
+        await self._losses.give_up()
         if self._link is not None:
             await self._link.say_goodbye()
         if self._task is not None:
@@ -185,6 +223,7 @@ class MqttSource:
             if self.status.state is SessionState.NEW:
                 self._say(SessionState.CONNECTING, "")
             self._opened_ns = 0
+            self._renewed.clear()
             self._link = Link(
                 settings=self._settings, connect=self._connect(), clock=self._clock, on_event=self._event
             )
@@ -194,7 +233,7 @@ class MqttSource:
             self._keep_head(end)
             delay_s = self._judge(end)
             if not self._stopping:
-                await asyncio.sleep(delay_s)
+                await first_of(asyncio.sleep(delay_s), self._renewed.wait())
 
     def _connect(self) -> Connect:
         settings = self._settings
@@ -218,12 +257,15 @@ class MqttSource:
             return 0.0
         why = Why.REFUSED if end.why is Why.OTHER_LEVEL else end.why
         if why is Why.UNREACHABLE:
-            self._guard.unreachable()
+            self._guard.explained()
         elif why is Why.CLOSED and self._opened_ns and self._guard.closed(now):
             why = Why.TAKEN_OVER
         self.status.protocol_errors += why is Why.BROKEN
         self.status.silences += why is Why.SILENT
         self._note_stuck(end)
+        if why is Why.OURS and not self._stopping:
+            self._say(SessionState.CONNECTING, "")
+            return 0.0
         self._say(_STATES.get(why, SessionState.AWAY), end.text)
         if why is Why.TAKEN_OVER:
             raise SessionTakenOver(
@@ -271,7 +313,9 @@ class MqttSource:
             case Opened():
                 self._opened(event)
             case Granted():
-                self._granted(event)
+                trouble = self._subscriptions.granted(event)
+                if trouble:
+                    self._say(SessionState.CONNECTED, trouble)
             case Oversize():
                 self._oversize(event)
 
@@ -284,18 +328,38 @@ class MqttSource:
         status.protocol = self._level
         status.session_present = event.session_present
         status.session_expiry_s = event.session_expiry_s
-        status.refused_filters = ()
-        self._opened_ns = self._clock.monotonic_ns()
-        if not event.session_present:
-            self._known.clear()
-            if expected:
-                status.session_lost += 1
-                status.gap_possible_ns = self._clock.now_ns()
-                self._log.warning("gap possible: the broker no longer had our session")
+        status.grants = ()
+        self._opened_ns = status.opened_mono_ns = self._clock.monotonic_ns()
         self._say(SessionState.CONNECTED, "")
-        if self._link is not None:
-            self._renew(self._link, self._wanted)
+        if not event.session_present:
+            self._subscriptions.begin_anew()
+        if expected and not event.session_present:
+            self._session_lost()
+        else:
+            self._subscribe()
         self._balance()
+
+    def _session_lost(self) -> None:
+        """Say that the broker had nothing of our session any more; go on once that is in the journal."""
+        status = self.status
+        status.session_lost += 1
+        self._guard.explained()  # the broker began anew; two gateways keep the session between them
+        status.gap_possible_ns = self._clock.now_ns()
+        dropped = self._unreleased.begin_anew(status.connection)
+        status.unreleased = 0
+        self._log.warning("gap possible: the broker no longer had our session", dropped_deliveries=dropped)
+        what = {
+            "source": self._source,
+            "session": self._settings.client_id,
+            "connection": status.connection,
+        }
+        record = Control(ControlKind.SESSION_LOST, status.gap_possible_ns, json.dumps(what).encode())
+        self._losses.put(record, self._subscribe)
+
+    def _subscribe(self) -> None:
+        """Renew all subscriptions, unless another loss has yet to be journalled."""
+        if self._link is not None and self._link.is_open and not self._losses.waiting:
+            self._subscriptions.renew(self._link, self._subscriptions.wanted)
 
     def _oversize(self, event: Oversize) -> None:
         """Keep the first bytes of an uplink that was passed by, then acknowledge it."""
@@ -310,6 +374,9 @@ class MqttSource:
             status.unacknowledged_bytes -= _HEAD_BYTES
             self._balance()
             if link is not None and link is self._link and link.is_open:
+                if head.header & QOS == QOS_2:
+                    self._unreleased.add(head.packet_id)
+                    status.unreleased = len(self._unreleased)
                 link.session.acknowledge(event)
                 link.flush()
 
@@ -329,8 +396,11 @@ class MqttSource:
             payloads=scan.payloads,
             headers=scan.headers,
             packet_ids=scan.packet_ids,
+            releases=scan.releases,
+            era=self._clock.era,
         )
-        status.last_heard_ns = batch.received_ns
+        if len(batch):
+            status.last_heard_ns, status.heard_mono_ns = batch.received_ns, self._clock.monotonic_ns()
         status.messages += len(batch)
         status.bytes += len(batch.frames)
         status.duplicates += int(np.count_nonzero(scan.headers & DUP))
@@ -338,7 +408,7 @@ class MqttSource:
         status.unacknowledged_bytes += weight(batch)
         if self._held:
             batch = self.promised(batch)
-        if len(batch):
+        if not batch.is_empty:
             self._queue.append(batch)
             self._wake.set()
         self._balance()
@@ -354,33 +424,11 @@ class MqttSource:
         status.pauses += paused
         self._link.hold(held=paused or self._stopping)
 
-    # --- subscriptions ---
-
-    def _want(self, filters: Sequence[tuple[str, int]]) -> None:
-        for name, qos in filters:
-            check_filter(name)
-            if qos not in (0, 1):
-                raise ValueError(f"filter {name!r}: QoS 0 or 1, not {qos}")
-        self._wanted = cover(filters)
-        self.status.widened = widened(name for name, _ in filters)
+    def _want(self, filters: Sequence[tuple[str, int]]) -> list[tuple[str, int]]:
+        new = self._subscriptions.want(filters)
         if self.status.widened:
             self._log.warning("filters that overlap are widened", subscribed=self.status.widened)
-
-    def _renew(self, link: Link, ask: Sequence[tuple[str, int]]) -> None:
-        """Subscribe first, then give up what is no longer wanted, so that nothing falls between."""
-        wanted = tuple(name for name, _ in self._wanted)
-        link.session.subscribe(ask)
-        link.session.unsubscribe(sorted(self._known.difference(wanted)))
-        self._known = set(wanted)
-        self.status.filters = wanted
-        self.status.refused_filters = tuple(n for n in self.status.refused_filters if n in wanted)
-        link.flush()
-
-    def _granted(self, event: Granted) -> None:
-        earlier = [name for name in self.status.refused_filters if name not in event.asked]
-        self.status.refused_filters = (*earlier, *event.refused)
-        if event.refused:
-            self._say(SessionState.CONNECTED, f"the broker did not grant {', '.join(event.refused)}")
+        return new
 
     def _say(self, state: SessionState, error: str) -> None:
         """Set the state; what is the same as before is not said twice."""

@@ -1,8 +1,9 @@
 """Bulk MQTT framing: bytes in, whole batches of uplinks out. Pure: no socket, no clock, no loop.
 
-One pass over what a read brought finds the PUBLISH packets and cuts topics and payloads out of it;
-everything else in the stream is rare and parsed into values by `answers`. Each frame stands alone
-(Topic Alias Maximum is 0 in our CONNECT), so journalled frames go through the same pass on replay.
+One pass over what a read brought finds the PUBLISH packets and cuts topics and payloads out of it, and
+the PUBREL packets of QoS 2 between them; everything else in the stream is rare and parsed into values by
+`answers`. Each frame stands alone (Topic Alias Maximum is 0 in our CONNECT), so journalled frames go
+through the same pass on replay.
 
 Every length is bounded before it is used: a remaining length by the maximum packet size, a topic
 and its properties by their frame. What breaks MQTT's rules is a `ProtocolError`; it is raised after
@@ -17,10 +18,10 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from gateway.ingest.answers import Answer, Head, Oversize, parse_answer
+from gateway.ingest.answers import Answer, Head, Oversize, PubRel, parse_answer
 from gateway.ingest.wire import MAX_REMAINING, MQTT_5, ProtocolError
 from gateway.kernel import compiled
-from gateway.model import RawBatch
+from gateway.model import RawBatch, Releases
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,7 +51,8 @@ class Scan:
     """What one pass found: the columns of a batch (see `RawBatch`) and the broker's other packets.
 
     `topics` and `payloads` are slices; `headers` is uint8[n], `packet_ids` uint16[n] (0 at QoS 0);
-    `frames` holds the n PUBLISH frames end to end; `answers` keeps the order of the stream.
+    `frames` holds the n PUBLISH frames end to end, with the PUBRELs among them, of which `releases`
+    tells; `answers` keeps the order of the stream.
     """
 
     topics: list[bytes]
@@ -59,6 +61,7 @@ class Scan:
     packet_ids: NDArray[np.uint16]
     frames: bytes
     answers: list[Answer]
+    releases: Releases | None = None
 
     def __len__(self) -> int:
         return len(self.topics)
@@ -116,7 +119,7 @@ class Scanner:
             rest = buffer[used:]
             self._parts, self._size, self._needed = [rest], len(rest), needed
             self.finished += used > 0
-            if scan.topics or scan.answers:
+            if scan.frames or scan.answers:
                 yield scan
             if error is not None:
                 self.broken = True
@@ -178,17 +181,30 @@ def _scan(  # noqa: C901, PLR0912, PLR0915 - one flat loop: a call a message wou
     packet_ids: list[int] = []
     answers: list[Answer] = []
     frames: list[bytes] = []
+    released: list[int] = []
+    release_places: list[int] = []
     add_topic, add_payload = topics.append, payloads.append
     add_header, add_id = headers.append, packet_ids.append
     five = level == MQTT_5
     size = len(data)
-    at = run = 0  # `run` is where the PUBLISH frames since the last other packet begin
+    at = run = 0  # `run` is where the PUBLISH and PUBREL frames since the last other packet begin
     needed = 2
     error: ProtocolError | None = None
     if _FRAMING is not None:  # it takes what is usual: all of a read but its end, nearly always
-        at = _FRAMING.publishes(data, level, max_packet, max_count, topics, payloads, headers, packet_ids)
+        at = _FRAMING.deliveries(
+            data,
+            level,
+            max_packet,
+            max_count,
+            topics,
+            payloads,
+            headers,
+            packet_ids,
+            released,
+            release_places,
+        )
     try:
-        for _ in range(max_count - len(topics)):
+        for _ in range(max_count - len(topics) - len(released)):
             start = at + 2
             if start > size:
                 break
@@ -212,7 +228,13 @@ def _scan(  # noqa: C901, PLR0912, PLR0915 - one flat loop: a call a message wou
                 needed = end - at
                 break
             if first >> 4 != PUBLISH:
-                answers.append(parse_answer(first, data[start:end], level))
+                answer = parse_answer(first, data[start:end], level)
+                if isinstance(answer, PubRel):
+                    released.append(answer.packet_id)
+                    release_places.append(len(topics))
+                    at = end
+                    continue
+                answers.append(answer)
                 frames.append(data[run:at])
                 at = run = end
                 continue
@@ -255,8 +277,13 @@ def _scan(  # noqa: C901, PLR0912, PLR0915 - one flat loop: a call a message wou
         np.array(packet_ids, dtype=np.uint16),
         b"".join(frames),
         answers,
+        _releases(released, release_places) if released else None,
     )
     return scan, at, needed, error
+
+
+def _releases(packet_ids: list[int], places: list[int]) -> Releases:
+    return Releases(np.array(packet_ids, dtype=np.uint16), np.array(places, dtype=np.int64))
 
 
 def _varint(data: bytes, at: int) -> tuple[int, int]:
@@ -295,14 +322,16 @@ def _no_uplinks(answers: list[Answer]) -> Scan:
     return Scan([], [], np.empty(0, dtype=np.uint8), np.empty(0, dtype=np.uint16), b"", answers)
 
 
-def acknowledgements(packet_ids: NDArray[np.uint16]) -> bytes:
-    """Return the PUBACKs of a batch, end to end, in its order; identifier 0 (QoS 0) needs none.
+def acknowledgements(packet_ids: NDArray[np.uint16], headers: NDArray[np.uint8]) -> bytes:
+    """Return PUBACK or PUBREC (QoS 2) for each uplink of a batch, in its order; none at QoS 0.
 
-    The short form (reason code 0 left out) is the same under MQTT 3.1.1 and 5.
+    The short form (reason code 0 left out) is the same under MQTT 3.1.1 and 5: what is durable is never
+    answered with another code.
     """
-    wanted = packet_ids[packet_ids != 0]
+    chosen = packet_ids != 0
+    wanted = packet_ids[chosen]
     out = np.empty((len(wanted), 4), dtype=np.uint8)
-    out[:, 0] = 0x40
+    out[:, 0] = 0x40 + ((headers[chosen] & QOS_2) << 2)  # 0x40 is PUBACK, 0x50 PUBREC
     out[:, 1] = 2
     out[:, 2] = wanted >> 8
     out[:, 3] = wanted & 0xFF
@@ -311,13 +340,18 @@ def acknowledgements(packet_ids: NDArray[np.uint16]) -> bytes:
 
 def promised(batch: RawBatch) -> RawBatch:
     """Return what of a batch the broker would send again: all but QoS 0. The batch itself where that is all."""
-    kept = np.flatnonzero(batch.headers & QOS)
+    wanted = batch.headers & QOS != 0
+    kept = np.flatnonzero(wanted)
     if len(kept) == len(batch):
         return batch
-    frames = [frame for frame, wanted in zip(_frames(batch.frames), batch.headers & QOS, strict=True) if wanted]
+    releases = batch.releases
+    if releases is not None:
+        before = np.concatenate(([0], np.cumsum(wanted)))
+        releases = replace(releases, places=before[releases.places])
     return replace(
         batch,
-        frames=b"".join(frames),
+        frames=b"".join(frame for frame in _frames(batch.frames) if frame[0] >> 4 != PUBLISH or frame[0] & QOS),
+        releases=releases,
         topics=[batch.topics[place] for place in kept.tolist()],
         payloads=[batch.payloads[place] for place in kept.tolist()],
         headers=batch.headers[kept],
@@ -338,7 +372,7 @@ def batch_of(record: Frames, position: int) -> RawBatch:
     """Return a journalled record as the batch that it was, found by the same pass.
 
     Raises `ProtocolError` where the record is damaged: it does not hold `record.count` whole
-    PUBLISH frames and nothing else.
+    PUBLISH frames, and beside them nothing but PUBREL.
     """
     data = record.frames
     scan, used, _needed, error = _scan(data, record.protocol, _LARGEST, len(data) + 1)
@@ -359,5 +393,6 @@ def batch_of(record: Frames, position: int) -> RawBatch:
         payloads=scan.payloads,
         headers=scan.headers,
         packet_ids=scan.packet_ids,
+        releases=scan.releases,
         position=position,
     )

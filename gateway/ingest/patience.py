@@ -52,8 +52,8 @@ class TakeoverGuard:
             self._ends.popleft()
         return len(self._ends) >= self.limit
 
-    def unreachable(self) -> None:
-        """Forget the ends: a broker that is away explains them."""
+    def explained(self) -> None:
+        """Forget the ends: a broker that is away, or that has lost the session, explains them."""
         self._ends.clear()
 
 

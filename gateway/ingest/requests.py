@@ -24,6 +24,8 @@ from gateway.ingest.wire import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+PACKET_ID_NOT_FOUND: Final = 0x92
+"""MQTT 5: a PUBREL for a delivery that we do not know of. While a session recovers that is no error."""
 PINGREQ: Final = b"\xc0\x00"
 DISCONNECT: Final = b"\xe0\x00"
 """Normal disconnection; the session stays for its expiry interval. The same at both levels."""
@@ -89,8 +91,10 @@ def pubrec(packet_id: int) -> bytes:
     return struct.pack(">BBH", 0x50, 2, packet_id)
 
 
-def pubcomp(packet_id: int) -> bytes:
-    """Return the last answer of a QoS 2 delivery: its identifier is free."""
+def pubcomp(packet_id: int, code: int = 0) -> bytes:
+    """Return the last answer of a QoS 2 delivery: its identifier is free. Only MQTT 5 has codes but 0."""
+    if code:
+        return struct.pack(">BBHB", 0x70, 3, packet_id, code)
     return struct.pack(">BBH", 0x70, 2, packet_id)
 
 

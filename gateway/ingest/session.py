@@ -14,7 +14,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Final
 
 from gateway.ingest import requests
-from gateway.ingest.answers import Answer, ConnAck, Disconnect, Oversize, PubRel, SubAck
+from gateway.ingest.answers import Answer, ConnAck, Disconnect, Grant, Oversize, SubAck
 from gateway.ingest.packets import QOS, QOS_1, QOS_2, Scan, Scanner
 from gateway.ingest.wire import SERVER_KEEP_ALIVE, SESSION_EXPIRY, ProtocolError
 
@@ -51,10 +51,9 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Granted:
-    """The broker answered a SUBSCRIBE; `refused` names the filters not granted as asked."""
+    """The broker answered a SUBSCRIBE."""
 
-    asked: tuple[str, ...]
-    refused: tuple[str, ...]
+    grants: tuple[Grant, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,9 +135,7 @@ class Session:
                 if isinstance(welcome, Refused):
                     return
                 answers = answers[1:]
-            if scan.topics:
-                if (scan.headers & QOS == QOS_2).any():
-                    raise ProtocolError("a PUBLISH at QoS 2, for which we never asked")
+            if scan.frames:
                 yield scan
             for answer in answers:
                 yield from self._answer(answer)
@@ -163,8 +160,9 @@ class Session:
 
     def acknowledge(self, oversize: Oversize) -> None:
         """Let the broker forget a PUBLISH that was passed by."""
-        if oversize.head.header & QOS == QOS_1 and oversize.head.packet_id:
-            self._out += requests.puback(oversize.head.packet_id)
+        answer = {QOS_1: requests.puback, QOS_2: requests.pubrec}.get(oversize.head.header & QOS)
+        if answer is not None and oversize.head.packet_id:
+            self._out += answer(oversize.head.packet_id)
 
     def ping(self) -> None:
         """Ask for a sign of life."""
@@ -195,9 +193,6 @@ class Session:
                     answer.code == _TAKEN_OVER,
                     f"the broker ended the connection: {farewell} (code 0x{answer.code:02x})",
                 )
-            case PubRel():
-                # Of a QoS 2 delivery in an earlier life of this session; answering frees it.
-                self._out += requests.pubcomp(answer.packet_id)
             case ConnAck():
                 raise ProtocolError("a second CONNACK")
 
@@ -205,12 +200,12 @@ class Session:
         asked = self._asked.pop(answer.packet_id, None)
         if asked is None or len(asked) != len(answer.codes):
             raise ProtocolError(f"a SUBACK with {len(answer.codes)} codes that answers no SUBSCRIBE of ours")
-        refused = tuple(
-            name
-            for (name, qos), code in zip(asked, answer.codes, strict=True)
-            if code >= _FAILURE or code < qos
+        return Granted(
+            tuple(
+                Grant(name, qos, code if code < _FAILURE else None)
+                for (name, qos), code in zip(asked, answer.codes, strict=True)
+            )
         )
-        return Granted(tuple(name for name, _ in asked), refused)
 
     def _next_id(self) -> int:
         self._last_id = self._last_id % 0xFFFF + 1

@@ -10,14 +10,21 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import Sequence
 
+    from gateway.ingest.answers import Grant
+
+LOWER_GRANT_HINT = (
+    "let the broker grant it (Mosquitto: max_qos 2; nats-server: downgrade_qos2_subscribe false), or set "
+    "qos: 1 in the profile"
+)
+
 
 @dataclass(frozen=True, slots=True)
 class MqttSettings:
     """One broker connection. Durations in seconds or milliseconds as named, sizes in bytes.
 
     `memory` bounds the uplinks that were read and not yet acknowledged, in memory: at the bound the
-    socket is paused. `filters` are (filter, QoS) pairs, QoS 0 or 1, of any overlap. `watchdog_s` 0
-    is off. `gather_ms` is how long the next read waits at most under load.
+    socket is paused. `filters` are (filter, QoS) pairs of any overlap. `watchdog_s` 0 is off.
+    `gather_ms` is how long the next read waits at most under load.
     """
 
     host: str
@@ -59,11 +66,15 @@ class SessionStatus:
 
     `connection` is the number of the last connection; `protocol` its level (4 or 5).
     `gap_possible_ns` is when a session that was expected had gone at the broker (0: never), counted
-    in `session_lost`. `refused_filters` were not granted as asked. `widened` lists filters that were
+    in `session_lost`. `grants` is what the broker said of the filters that it has answered for, on this
+    connection. `unreleased` counts QoS 2 deliveries that are journalled and not over: the broker's Receive
+    Maximum counts them too, until our PUBCOMP. `widened` lists filters that were
     subscribed although nobody asked for them, to leave no overlap. `duplicates` counts uplinks with
     the DUP flag, `refused_qos0` those at QoS 0 that were refused while the river was held, `oversize` those over the maximum packet size, of which the first bytes were kept,
     `silences` reconnects of the flow watchdog. `stuck` says what to do where the same packet ends every
     connection ("" where none does). `unacknowledged_bytes` is an estimate of memory.
+    `opened_mono_ns` and `heard_mono_ns` are when it was connected and last heard by the monotonic clock,
+    which nobody sets.
     """
 
     state: SessionState = SessionState.NEW
@@ -75,10 +86,12 @@ class SessionStatus:
     session_expiry_s: int = 0
     gap_possible_ns: int = 0
     filters: tuple[str, ...] = ()
-    refused_filters: tuple[str, ...] = ()
+    grants: tuple[Grant, ...] = ()
     widened: tuple[str, ...] = ()
     paused: bool = False
     last_heard_ns: int = 0
+    opened_mono_ns: int = 0
+    heard_mono_ns: int = 0
     connects: int = 0
     reconnects: int = 0
     session_lost: int = 0
@@ -93,3 +106,14 @@ class SessionStatus:
     stuck: str = ""
     unacknowledged: int = 0
     unacknowledged_bytes: int = 0
+    unreleased: int = 0
+
+    @property
+    def refused_filters(self) -> tuple[str, ...]:
+        """The filters that the broker refused."""
+        return tuple(grant.filter for grant in self.grants if grant.granted is None)
+
+    @property
+    def lower_grants(self) -> tuple[Grant, ...]:
+        """What was granted at a lower QoS than was asked for."""
+        return tuple(grant for grant in self.grants if grant.is_lower)

@@ -16,11 +16,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from zlib import crc32
 
-from gateway import durable
+from gateway import damage, durable
+from gateway.damage import Aside
 from gateway.errors import StateError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
     from gateway.model import Changes
@@ -55,10 +56,10 @@ _PUT_META = (
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """Which file the state comes from (its name; empty where all is new), and which ones were not sound."""
+    """Which file the state comes from (its name; empty where all is new), and which ones were set aside."""
 
     source: str
-    refused: tuple[tuple[str, str], ...] = ()
+    aside: tuple[Aside, ...] = ()
 
 
 class Checkpoint:
@@ -85,20 +86,22 @@ class Checkpoint:
     def open_newest_sound(cls, folder: Path) -> Checkpoint:
         """Open the state, or the newest sound copy of it, or a new one; `opened` says which.
 
-        Reads the whole file once, to see that it is sound. A file that is not is kept beside, as
-        `state.db.damaged`. Raises StateError: not accessible, of another version, or nothing is sound
-        though something was there (then nothing is begun anew in silence).
+        Reads the whole file once, to see that it is sound. Files that are not are set aside, under names
+        that nobody opens, once a sound one was found. Raises StateError: not accessible, of another version,
+        or nothing is sound though something was there (then nothing is begun anew in silence).
         """
         with durable.translated(StateError, f"the state in {folder} cannot be opened"):
-            folder.mkdir(parents=True, exist_ok=True)
+            durable.make_folder(folder)
             main = folder / NAME
-            candidates = [path for path in (main, *_copies(folder)) if path.exists()]
+            candidates = [path for path in (main, *copies(folder)) if path.exists()]
             refused: list[tuple[str, str]] = []
             for path in candidates:
                 problem = soundness(path)
                 if not problem:
-                    _put_in_place(path, main)
-                    return cls(folder, Opened(path.name, tuple(refused)))
+                    aside = _put_in_place(path, main, refused)
+                    with contextlib.closing(durable.connect(main)) as connection:
+                        durable.upgrade(connection, main, FORMAT, StateError)
+                    return cls(folder, Opened(path.name, aside))
                 refused.append((path.name, problem))
             if refused:
                 raise StateError(
@@ -120,7 +123,7 @@ class Checkpoint:
                 (kind, owner, start),
             ).fetchall()
         for row in rows:
-            if _altered(row):
+            if altered(row):
                 raise StateError(f"a cell of the state is damaged: {row[:4]}", hint=RESTART_HINT)
         return [row[-1] for row in rows]
 
@@ -143,10 +146,7 @@ class Checkpoint:
     def meta(self, key: str) -> bytes | None:
         """Return a meta value; None where it was never committed. Raises StateError."""
         with self._reading, durable.translated(StateError, "the state cannot be read"):
-            row = self._reader.execute("SELECT key, crc, value FROM meta WHERE key = ?", (key,)).fetchone()
-        if row is not None and _altered(row):
-            raise StateError(f"the state's value {key} is damaged", hint=RESTART_HINT)
-        return None if row is None else bytes(row[2])
+            return read_meta(self._reader, key)
 
     def commit(self, changes: Changes, meta: dict[str, bytes]) -> None:
         """Write everything in one durable transaction. Raises StateError (fatal).
@@ -184,11 +184,11 @@ class Checkpoint:
     @property
     def needed_after(self) -> int:
         """The journal must keep every record behind this position: the older copy's; 0 without a copy."""
-        return min((_position_of(path) for path in _copies(self.folder)), default=0)
+        return min((_position_of(path) for path in copies(self.folder)), default=0)
 
     def copies(self) -> list[Path]:
         """Return the copies, newest first."""
-        return _copies(self.folder)
+        return copies(self.folder)
 
     def copy(self) -> Path:
         """Make a verified copy, named by its position; keep the two newest. Raises StateError."""
@@ -197,7 +197,7 @@ class Checkpoint:
             position = self.copy_to(building)
             path = self.folder / f"state-{position:016d}.db"
             building.rename(path)
-            for old in _copies(self.folder)[COPIES:]:
+            for old in copies(self.folder)[COPIES:]:
                 durable.remove(old)
             durable.sync_folder(self.folder)
         return path
@@ -234,6 +234,17 @@ class Checkpoint:
             self._writer.close()
 
 
+def read_meta(connection: sqlite3.Connection, key: str) -> bytes | None:
+    """Return a meta value of a state file; None where it was never committed.
+
+    Raises StateError where it is not what was written; sqlite3.Error.
+    """
+    row = connection.execute("SELECT key, crc, value FROM meta WHERE key = ?", (key,)).fetchone()
+    if row is not None and altered(row):
+        raise StateError(f"the state's value {key} is damaged", hint=RESTART_HINT)
+    return None if row is None else bytes(row[2])
+
+
 def soundness(path: Path) -> str:
     """Say what is wrong with a state file; empty where it is sound. Reads all of it.
 
@@ -254,7 +265,7 @@ def soundness(path: Path) -> str:
                 "SELECT key, crc, value FROM meta",
             ):
                 for row in connection.execute(query):
-                    if _altered(row):
+                    if altered(row):
                         return f"checksum does not match: {row[:-2]}"
     except sqlite3.Error as failure:
         if not durable.is_damage(failure):
@@ -269,8 +280,8 @@ def _require_sound(copy: Path) -> None:
         raise StateError(f"the copy {copy} is not sound: {problem}", hint="look at the disk")
 
 
-def _copies(folder: Path) -> list[Path]:
-    """Return the copies, newest first; what only resembles one is left alone."""
+def copies(folder: Path) -> list[Path]:
+    """Return a folder's copies, newest first; what only resembles one is left alone."""
     named = [path for path in folder.glob("state-*.db") if path.stem.removeprefix("state-").isdecimal()]
     return sorted(named, key=_position_of, reverse=True)
 
@@ -279,30 +290,34 @@ def _position_of(copy: Path) -> int:
     return int(copy.stem.removeprefix("state-"))
 
 
-def _put_in_place(sound: Path, main: Path) -> None:
-    """Make the sound file the state; a crash at any point leaves `sound` the newest sound one."""
+def _put_in_place(sound: Path, main: Path, refused: Sequence[tuple[str, str]]) -> tuple[Aside, ...]:
+    """Make the sound file the state, and set those aside that are not sound.
+
+    A crash at any point leaves `sound` the newest sound one.
+    """
     if sound == main:
-        return
+        return ()
     building = main.with_name(NAME + ".new")
     durable.remove(building)
     shutil.copyfile(sound, building)
     with contextlib.closing(durable.connect(building)) as connection:
         connection.execute("PRAGMA journal_mode=WAL")
     durable.sync_file(building)
-    if main.exists():
-        # Out of the way before its WAL goes: without it, an older mixture could pass for sound.
-        main.rename(main.with_name(NAME + ".damaged"))
-        durable.sync_folder(main.parent)
-    durable.remove(main)
+    aside = tuple(
+        Aside(name, damage.set_aside(main.with_name(name)).name, problem) for name, problem in refused
+    )
+    if durable.remove(main):
+        durable.sync_folder(main.parent)  # else a power cut could keep the new file beside the old WAL
     building.rename(main)
     durable.sync_folder(main.parent)
+    return aside
 
 
 def _crc(key: Iterable[object], body: bytes) -> int:
     return crc32(body, crc32("\0".join(map(str, key)).encode()))
 
 
-def _altered(row: tuple[object, ...]) -> bool:
+def altered(row: tuple[object, ...]) -> bool:
     """Tell whether a row (its key, crc, body) is not what was written."""
     *key, crc, body = row
     return not isinstance(body, bytes) or crc != _crc(key, body)

@@ -108,7 +108,7 @@ class Journal:
         not readable.
         """
         with durable.translated(JournalError, f"the journal in {folder} cannot be opened"):
-            await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
+            await asyncio.to_thread(durable.make_folder, folder)
             lock = FolderLock(folder)
             worker = durable.Worker("journal")
             try:
@@ -155,6 +155,11 @@ class Journal:
         """Return how many uplinks the damaged records between two places, (after, through], claim to hold."""
         return sum(damage.uplinks for damage in self.damaged if after < damage.last <= through)
 
+    def file_of(self, position: int) -> str:
+        """Return the name of the segment that holds a position, or held it; empty where none is left."""
+        names = [segment.path.name for segment in self._segments.files if segment.first <= position]
+        return names[-1] if names else ""
+
     async def trim(self, before: int) -> None:
         """Unlink whole segments that hold only records before `before` and are past retention.
 
@@ -184,6 +189,12 @@ class Journal:
     def end(self) -> int:
         """The last position that is durable; 0 in a new journal."""
         return self._end
+
+    @property
+    def newest_ns(self) -> int:
+        """The time of the last record that can be read, ns UTC; 0 where there is none."""
+        times = (segment.newest_ns for segment in reversed(self._segments.files))
+        return next((newest_ns for newest_ns in times if newest_ns is not None), 0)
 
     @property
     def first(self) -> int:

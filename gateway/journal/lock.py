@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 NAME = "journal.lock"
+GATEWAY = "gateway.lock"
+"""Held by a gateway on its state folder, and by commands that must be alone there."""
+UNFINISHED = "restoring"
+"""A folder in a state folder that a restore did not finish: no gateway may start with it."""
 
 
 class FolderLock:
@@ -26,7 +30,7 @@ class FolderLock:
             holder = os.pread(self._descriptor, 20, 0).decode("ascii", "replace").strip()
             os.close(self._descriptor)
             raise JournalError(
-                f"{folder}: another gateway (process {holder or 'unknown'}) holds this folder",
+                f"{folder}: another process ({holder or 'unknown'}), most likely a gateway, holds it",
                 hint="end it first, or give this one a state folder of its own",
             ) from held
         os.truncate(self._descriptor, 0)

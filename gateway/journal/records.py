@@ -2,7 +2,8 @@
 
 A blob is, little-endian: CRC-32 (u32) of all that follows and of the record's position; kind (u8);
 then for frames: receive time (i64, ns UTC), connection (u64), protocol (u8), count (u32), the
-lengths of source and session (u16 each), source, session, the PUBLISH frames as received; for
+lengths of source and session (u16 each), source, session, the PUBLISH frames as received (`count` of
+them), with the PUBREL frames of QoS 2 that came among them; for
 control: time (i64, ns UTC), the length of its kind (u16), its kind, its body.
 
 The position is part of the checksum, so a sound blob that turns up in another place is refused too.

@@ -102,7 +102,7 @@ def _probe(connection: sqlite3.Connection, position: int, stop: int) -> Damage |
     except sqlite3.Error as failure:
         if not durable.is_damage(failure):
             raise
-        return Damage(position, position, str(failure))
+        return Damage(position, position, str(failure), _claimed(connection, position))
     if row is None:
         return Damage(position, stop, "missing")
     found, count, blob = row
@@ -110,8 +110,26 @@ def _probe(connection: sqlite3.Connection, position: int, stop: int) -> Damage |
     if found != position:
         # A row whose checksum fails does not even tell its position: step by one.
         return Damage(position, found - 1 if record is not None else position, "missing")
-    claimed = count if isinstance(count, int) and count > 0 else 0
-    return record if record is not None else Damage(position, position, "checksum does not match", claimed)
+    return (
+        record
+        if record is not None
+        else Damage(position, position, "checksum does not match", _positive(count))
+    )
+
+
+def _claimed(connection: sqlite3.Connection, position: int) -> int:
+    """Return how many uplinks a row claims to hold whose content cannot be read; 0 where nothing tells."""
+    try:
+        row = connection.execute("SELECT count FROM records WHERE position = ?", (position,)).fetchone()
+    except sqlite3.Error as failure:
+        if not durable.is_damage(failure):
+            raise
+        return 0
+    return 0 if row is None else _positive(row[0])
+
+
+def _positive(count: object) -> int:
+    return count if isinstance(count, int) and count > 0 else 0
 
 
 def sound(position: int, blob: object) -> Frames | Control | None:

@@ -8,6 +8,12 @@ Delivery guarantees: `append` returns once the transaction is synced. What was a
 byte for byte, or is reported as damage; it is never served altered (CRC-32 over position and
 content). Damage to the last transaction before a crash cannot be told from a torn write: whoever
 knows a higher position (the checkpoint) passes it as `floor`, so that no position is given twice.
+
+Versions: 2 may hold records about a suspect clock (`gateway.suspicion`), records of lost sessions, and
+PUBREL frames among those of a record; else it is as 1, and files of 1 are read as ever. Opening a journal
+marks its files as 2: an Écluse that knows 1 alone then refuses them, rather than to take those records for
+damage and the receive times beside them for right. To go back to it, begin with a state folder of before,
+or with an empty one.
 """
 
 from __future__ import annotations
@@ -17,7 +23,7 @@ import sqlite3
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from gateway import durable
+from gateway import damage, durable
 from gateway.errors import JournalError
 from gateway.journal import records
 from gateway.journal.salvage import Chunk, Damage, read_chunk, sound
@@ -31,7 +37,8 @@ if TYPE_CHECKING:
 
 FORMAT = durable.Format(
     application_id=0x45434A4C,  # "ECJL"
-    version=1,
+    version=2,
+    steps={1: ()},
     # Measured with records of 147 kB: 0.55 µs a message at 16 kB, 0.74 at 4 kB, 0.52 at 64 kB; a small
     # record costs at least a page.
     page_bytes=16384,
@@ -114,8 +121,8 @@ class Segments:
     def trim(self, before: int, *, retention_ns: int, retention_bytes: int) -> int:
         """Unlink the oldest whole files that end before `before` and are past either retention.
 
-        A file's age is counted from the newest record: a gateway that hears nothing forgets nothing.
-        Returns how many were unlinked. Raises OSError.
+        A file's age is counted from the newest record: a gateway that hears nothing forgets nothing. One
+        of which nothing can be read is set aside instead. Returns how many are gone. Raises OSError.
         """
         total, gone = self.bytes, 0
         newest_ns = self.files[-1].newest_ns if self.files else None
@@ -126,7 +133,10 @@ class Segments:
             aged = None not in (ended_ns, newest_ns) and newest_ns - ended_ns > retention_ns  # type: ignore[operator]
             if total <= retention_bytes and not aged:
                 break
-            durable.remove(self.files[0].path)
+            if self.files[0].broken:
+                damage.set_aside(self.files[0].path)
+            else:
+                durable.remove(self.files[0].path)
             total -= self.files.pop(0).bytes
             gone += 1
         if gone:
@@ -169,14 +179,14 @@ def open_segments(folder: Path, segment_bytes: int, floor: int) -> tuple[Segment
     """
     for unfinished in folder.glob(f"{PREFIX}*{SUFFIX}.new*"):
         unfinished.unlink()
-    paths = sorted(folder.glob(f"{PREFIX}*{SUFFIX}"), key=_first)
+    paths = segment_paths(folder)
     segments = Segments(folder, segment_bytes)
     damages: list[Damage] = []
     segments.files = [_inspect(path) for path in paths[:-1]]
     for segment, following in zip(segments.files, paths[1:], strict=False):
-        segment.last = min(segment.last, _first(following) - 1)
+        segment.last = min(segment.last, first_position(following) - 1)
         if segment.broken:
-            damages.append(Damage(segment.first, _first(following) - 1, segment.broken))
+            damages.append(Damage(segment.first, first_position(following) - 1, segment.broken))
     if paths:
         damages += _open_last(segments, paths[-1])
     if floor > segments.end:
@@ -185,7 +195,13 @@ def open_segments(folder: Path, segment_bytes: int, floor: int) -> tuple[Segment
     return segments, damages
 
 
-def _first(path: Path) -> int:
+def segment_paths(folder: Path) -> list[Path]:
+    """Return the files of a folder by position. Raises JournalError: one is no segment."""
+    return sorted(folder.glob(f"{PREFIX}*{SUFFIX}"), key=first_position)
+
+
+def first_position(path: Path) -> int:
+    """Return the first position that a file may hold, by its name. Raises JournalError: no segment."""
     digits = path.name[len(PREFIX) : -len(SUFFIX)]
     if not digits.isdecimal():
         raise JournalError(f"{path}: is no segment", hint="move it out of the journal's folder")
@@ -194,7 +210,7 @@ def _first(path: Path) -> int:
 
 def _inspect(path: Path) -> Segment:
     """Look at one file that is full, recovering what a crash may have left in its WAL."""
-    segment = Segment(path, _first(path), _first(path) - 1, path.stat().st_size)
+    segment = Segment(path, first_position(path), first_position(path) - 1, path.stat().st_size)
     with _breaking(segment), contextlib.closing(durable.connect(path)) as connection:
         _describe(connection, segment)
     return segment
@@ -204,7 +220,7 @@ def _open_last(segments: Segments, path: Path) -> list[Damage]:
     """Go on with the last file where it is sound, else end it; return what is lost."""
     wal = path.with_name(path.name + "-wal")
     tail = wal.read_bytes() if wal.exists() else b""
-    segment = Segment(path, _first(path), _first(path) - 1, path.stat().st_size)
+    segment = Segment(path, first_position(path), first_position(path) - 1, path.stat().st_size)
     segments.files.append(segment)
     # Every position that the file can have held lies below this one.
     beyond = segment.first + (segment.bytes + len(tail)) // SMALLEST_ROW_BYTES
@@ -237,6 +253,27 @@ def _unfit(connection: sqlite3.Connection, tail: bytes) -> str:
     return LOST_END if lost else ""
 
 
+def snapshot_of(path: Path) -> tuple[durable.Snapshot, int] | None:
+    """Return a segment as it is now, and its last position, sound or not; None where it is damaged.
+
+    Raises FileNotFoundError where it was trimmed, sqlite3.Error where the machine is at fault.
+    """
+    try:
+        snapshot = durable.Snapshot(path)
+        try:
+            row = snapshot.connection.execute("SELECT max(position) FROM records").fetchone()
+        except BaseException:
+            snapshot.close()
+            raise
+    except sqlite3.Error as failure:
+        if not path.exists():
+            raise FileNotFoundError(path) from failure
+        if not durable.is_damage(failure):
+            raise
+        return None
+    return snapshot, first_position(path) - 1 if row[0] is None else int(row[0])
+
+
 @contextlib.contextmanager
 def _breaking(segment: Segment) -> Iterator[None]:
     """Note damage to the whole file in `segment.broken`; let errors of the machine through."""
@@ -250,11 +287,11 @@ def _breaking(segment: Segment) -> Iterator[None]:
 
 def _describe(connection: sqlite3.Connection, segment: Segment) -> None:
     """Read a file's format, its first and its last record. Raises sqlite3.Error, JournalError."""
-    application_id, version = durable.identity(connection)
+    application_id, _ = durable.identity(connection)
     if application_id != FORMAT.application_id:
         segment.broken = "it does not say that it is a segment"
         return
-    durable.require_version(segment.path, version, FORMAT, JournalError)
+    durable.upgrade(connection, segment.path, FORMAT, JournalError)
     row = connection.execute("SELECT position, blob FROM records ORDER BY position LIMIT 1").fetchone()
     segment.oldest_ns = _time_ns(*row) if row is not None else None
     # Of the last ones, a position is believed only where its record is sound.

@@ -1,4 +1,4 @@
-def publishes(
+def deliveries(
     data: bytes,
     level: int,
     max_packet: int,
@@ -7,4 +7,6 @@ def publishes(
     payloads: list[bytes],
     headers: bytearray,
     ids: list[int],
+    released: list[int],
+    release_places: list[int],
 ) -> int: ...

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING
 
-from gateway import durable
+from gateway import damage, durable
 from gateway.errors import StateError
 from gateway.quarantine.reader import EVICTED, FORMAT, QuarantineReader, digest
+from gateway.quarantine.rescue import rescue
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -37,6 +38,8 @@ class QuarantineFile:
     """
 
     def __init__(self, path: Path, per_device: int, total: int, total_bytes: int) -> None:
+        self.aside = damage.mended(path, FORMAT, rescue=rescue)
+        """The damaged file that stood here before, where there was one."""
         self._connection = durable.open_or_create(path, FORMAT, StateError)
         self.reader = QuarantineReader(self._connection)
         self._per_device = per_device
@@ -72,6 +75,15 @@ class QuarantineFile:
             self._load()  # the transaction is undone, so what was counted is too
             raise
 
+    def require(self, ever: int) -> int:
+        """Count as evicted what is missing of so many rows, held or evicted; return how many those are."""
+        missing = max(0, ever - self.rows - self.evicted)
+        if missing:
+            with durable.transaction(self._connection):
+                self._save({EVICTED: self.evicted + missing})
+            self.evicted += missing
+        return missing
+
     def _insert_all(
         self, rows: Sequence[Refused], sink: str, arriving: Counter[Group], crowded: Mapping[Group, Key]
     ) -> int:
@@ -96,8 +108,10 @@ class QuarantineFile:
 
     def _insert(self, row: Refused, group: Group, sink: str) -> bool:
         """Insert a row where it is not there yet; tell whether."""
+        about = (row.received_ns, row.site, row.device, row.profile, row.topic, row.reason.value, row.detail)
+        check = digest(row.position, row.index, *about, row.payload)
         values = (
-            *(sink, row.position, row.index, row.reason.value, digest(row.payload), row.received_ns),
+            *(sink, row.position, row.index, row.reason.value, check, row.received_ns),
             *(row.site, row.device, row.profile, row.topic, row.detail, len(row.payload), row.payload),
         )
         inserted = self._connection.execute(_PUT, values).rowcount > 0

@@ -18,7 +18,8 @@ FORMAT = durable.Format(
     application_id=0x45435155,  # "ECQU"
     version=1,
     page_bytes=8192,
-    # The payload comes last: a search by the other columns then reads no overflow page.
+    # The digest is over the whole row. The payload comes last: a search by the other columns then reads no
+    # overflow page.
     schema="CREATE TABLE refused (id INTEGER PRIMARY KEY, sink TEXT NOT NULL, position INTEGER NOT NULL,"
     " idx INTEGER NOT NULL, reason TEXT NOT NULL, digest INTEGER NOT NULL, received_ns INTEGER NOT NULL,"
     " site TEXT NOT NULL, device TEXT NOT NULL, profile TEXT NOT NULL, topic BLOB NOT NULL,"
@@ -43,7 +44,7 @@ class QuarantineRow:
     """One refused uplink (`sink` is empty, `position` its journal record's) or point (its outbox entry's).
 
     Or a packet that was not taken whole: `sink` is BROKER, `position` 0. `received_ns` is ns UTC.
-    `damaged`: the payload is not what was put; do not replay it.
+    `damaged`: it is not what was put; do not replay it.
     """
 
     id: int
@@ -127,9 +128,39 @@ class QuarantineReader:
     def _rows(self, query: str, values: tuple[Any, ...]) -> Sequence[QuarantineRow]:
         with durable.translated(StateError, "the quarantine cannot be read"):
             found = self._connection.execute(query, values).fetchall()
-        return [QuarantineRow(*(*row[:-1], row[-1] != digest(row[-2]))) for row in found]
+        return [QuarantineRow(*(*row[:-1], not is_sound(*row[2:]))) for row in found]
 
 
-def digest(payload: bytes) -> int:
-    """Return 64 bits that tell payloads apart, as SQLite's signed integer."""
-    return int.from_bytes(blake2b(payload, digest_size=8).digest(), "little", signed=True)
+def digest(  # noqa: PLR0917 - the columns, in their order
+    position: int,
+    index: int,
+    received_ns: int,
+    site: str,
+    device: str,
+    profile: str,
+    topic: bytes,
+    reason: str,
+    detail: str,
+    payload: bytes,
+) -> int:
+    """Return 64 bits over a row, as SQLite's signed integer: a part of its key, and its checksum.
+
+    What is in no journal (position 0) may come again at another time, in other words: it is the same row.
+    """
+    told = (reason, site, device, profile, *((position, index, received_ns, detail) if position else ()))
+    return _digest(payload, b"\0".join((topic, *(str(part).encode() for part in told))))
+
+
+def _digest(*parts: bytes) -> int:
+    seen = blake2b(digest_size=8)
+    for part in parts:
+        seen.update(part)
+    return int.from_bytes(seen.digest(), "little", signed=True)
+
+
+def is_sound(*row: Any) -> bool:  # noqa: ANN401 - SQLite holds whatever a damaged file says
+    """Tell whether a row is what was put: the arguments of `digest`, then the digest that stands in it."""
+    *told, known = row
+    types = (int, int, int, str, str, str, bytes, str, str, bytes)
+    # Rows of before were put with a digest of the payload alone.
+    return all(map(isinstance, told, types)) and known in (digest(*told), _digest(told[-1]))

@@ -1,9 +1,9 @@
 """Where refused uplinks and points wait, whole, for a person or a replay. Bounded: the oldest give way.
 
 A row's key is an uplink's journal position and its index there, or a refused point's sink, outbox
-entry and index there; with the reason, and a digest of the payload (entries' numbers are given again
-after a crash). Putting a row again changes nothing, so a replay adds nothing twice: neither to the
-rows nor to what is counted as evicted.
+entry and index there; with the reason, and a digest of the whole (entries' numbers are given again
+after a crash), which is its checksum, too. Putting a row again changes nothing, so a replay adds
+nothing twice: neither to the rows nor to what is counted as evicted.
 
 Delivery guarantees: `put` returns once its rows are synced. A device (and a reason) holds so many
 rows; over that its oldest go, before others' do; then the oldest in all, by rows and by bytes.
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from gateway.damage import Aside
     from gateway.model import Refused
     from gateway.quarantine.reader import QuarantineRow
 
@@ -42,8 +43,9 @@ class QuarantineStore:
     ) -> QuarantineStore:
         """Open a quarantine's file, made where it does not exist.
 
-        `per_device` bounds the rows of one device and reason, `total` and `total_bytes` all of them.
-        Raises StateError: damaged, of another version, not accessible.
+        `per_device` bounds the rows of one device and reason, `total` and `total_bytes` all of them. A
+        damaged file is set aside (`aside`), and the rows of it that are sound stay. Raises StateError: of
+        another version, not accessible.
         """
         worker = durable.Worker("quarantine")
         with durable.translated(StateError, f"the quarantine {path} cannot be opened"):
@@ -92,6 +94,16 @@ class QuarantineStore:
     async def counts(self) -> dict[str, int]:
         """See `QuarantineReader.counts`."""
         return await self._worker.run(self._file.reader.counts)
+
+    async def require(self, ever: int) -> int:
+        """Say that so many rows were put, ever; how many are missing, which count as evicted, is returned."""
+        with durable.translated(StateError, "the quarantine cannot be written"):
+            return await self._worker.run(self._file.require, ever)
+
+    @property
+    def aside(self) -> Aside | None:
+        """The damaged file that was set aside as this one was opened; None where it was sound."""
+        return self._file.aside
 
     @property
     def rows(self) -> int:

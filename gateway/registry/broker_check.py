@@ -3,29 +3,40 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import aiomqtt
 from paho.mqtt.reasoncodes import ReasonCode
 
 from gateway.errors import EcluseError
+from gateway.ingest.settings import LOWER_GRANT_HINT
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from gateway.ingest.settings import MqttSettings
 
 TIMEOUT_S = 10.0
+_FAILURE = 0x80
 
 
 class BrokerTrouble(EcluseError):  # noqa: N818 - says what the broker said
     """The broker cannot be used as configured."""
 
 
-async def try_broker(session: MqttSettings, filters: Sequence[tuple[str, int]]) -> str:
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """What the broker said: a line on the connection and on each filter granted, and what falls short."""
+
+    lines: tuple[str, ...]
+    trouble: BrokerTrouble | None = None
+
+
+async def try_broker(session: MqttSettings, filters: Sequence[tuple[str, int]]) -> Trial:
     """Connect with another client identifier and a clean session, subscribe, and go.
 
-    Returns one line on the connection. Raises BrokerTrouble with what was refused.
+    Raises BrokerTrouble with what was refused.
     """
     versions = {"5": [aiomqtt.ProtocolVersion.V5], "3.1.1": [aiomqtt.ProtocolVersion.V311]}.get(
         session.protocol, [aiomqtt.ProtocolVersion.V5, aiomqtt.ProtocolVersion.V311]
@@ -44,7 +55,7 @@ async def try_broker(session: MqttSettings, filters: Sequence[tuple[str, int]]) 
 
 async def _try(
     session: MqttSettings, filters: Sequence[tuple[str, int]], version: aiomqtt.ProtocolVersion
-) -> str:
+) -> Trial:
     client = aiomqtt.Client(
         hostname=session.host,
         port=session.port,
@@ -57,23 +68,24 @@ async def _try(
         clean_session=None if version is aiomqtt.ProtocolVersion.V5 else True,
     )
     async with client:
-        refused = []
-        for topic, qos in filters:
-            granted = await client.subscribe(topic, qos=qos)
-            if any(_is_refusal(code) for code in granted):
-                refused.append(topic)
+        granted = [(topic, qos, _code(await client.subscribe(topic, qos=qos))) for topic, qos in filters]
+    refused = [topic for topic, _, code in granted if code >= _FAILURE]
     if refused:
         raise BrokerTrouble(
             f"does not let us subscribe to {', '.join(refused)}", hint="give this user the right to read them"
         )
     name = "5" if version is aiomqtt.ProtocolVersion.V5 else "3.1.1"
-    return f"MQTT {name} at {session.host}:{session.port}, {len(filters)} subscriptions granted"
+    lines = [f"MQTT {name} at {session.host}:{session.port}, {len(filters)} subscriptions granted"]
+    lines += [f"{topic} at QoS {code}" for topic, _, code in granted]
+    lower = [f"{topic} at QoS {code} instead of {qos}" for topic, qos, code in granted if code < qos]
+    trouble = BrokerTrouble(f"grants {', '.join(lower)}", hint=LOWER_GRANT_HINT) if lower else None
+    return Trial(tuple(lines), trouble)
 
 
-def _is_refusal(code: object) -> bool:
-    if isinstance(code, ReasonCode):
-        return bool(code.is_failure)
-    return isinstance(code, int) and code >= 0x80
+def _code(codes: Iterable[int | ReasonCode]) -> int:
+    """Return the answer to one filter: the QoS granted, or 0x80 and above."""
+    (code,) = codes
+    return code.value if isinstance(code, ReasonCode) else code
 
 
 def _hint(said: str) -> str:

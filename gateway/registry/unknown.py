@@ -15,13 +15,15 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gateway import durable
+from gateway import damage, durable
 from gateway.errors import StateError
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterator
     from pathlib import Path
+
+    from gateway.damage import Aside
 
 SAMPLE_BYTES = 4_096
 SILENT_NS = 7 * 86_400 * 10**9
@@ -71,15 +73,21 @@ class UnknownDevices:
     `figures` and `close` block, and raise StateError where the file cannot be written or read.
     """
 
-    def __init__(self, path: Path, *, max_devices: int = 1_000) -> None:
-        """Open the file, or make it. Raises StateError."""
+    def __init__(self, path: Path, *, max_devices: int = 1_000, mend: bool = False) -> None:
+        """Open the file, or make it. Raises StateError.
+
+        `mend`: a damaged one is set aside (`aside`), and the list begins anew. For the gateway alone:
+        whoever else looks at the file must not move it.
+        """
         self._max = max_devices
         self._path = path
         self._lock = threading.Lock()
         self._disk = threading.Lock()
         self._heard: dict[tuple[str, str], UnknownDevice] = {}
         self._overflow = 0
+        self.aside: Aside | None
         with self._translated():
+            self.aside = damage.mended(path, _FORMAT, judge=_judge) if mend else None
             self._connection = _open(path)
 
     def unknown(self, site: str, device: str, topic: str, payload: bytes, at_ns: int) -> None:
@@ -186,14 +194,18 @@ class UnknownDevices:
             yield
 
 
+def _judge(connection: sqlite3.Connection) -> str:
+    names = {row[0] for row in connection.execute("SELECT name FROM counters")}
+    return "" if {"overflow", "evicted"} <= names else "its counters are gone"
+
+
 def _open(path: Path) -> sqlite3.Connection:
     """Open the file, made where there is none. Raises sqlite3.Error, OSError, StateError."""
     if not path.exists():
         durable.create(path, _FORMAT)
     connection = durable.connect(path)
     try:
-        _, version = durable.identity(connection)
-        durable.require_version(path, version, _FORMAT, StateError)
+        durable.upgrade(connection, path, _FORMAT, StateError)
         connection.execute("SELECT 1 FROM unknown, counters LIMIT 1")
     except BaseException:
         connection.close()

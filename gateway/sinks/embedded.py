@@ -121,6 +121,13 @@ class EmbeddedSink:
         """Write points to a Parquet file, oldest first; return how many. Raises `QueryError`, OSError."""
         return await self._run(Store.write_parquet, path, measurement, start_ns=start_ns, end_ns=end_ns)
 
+    async def copy_to(self, path: Path) -> None:
+        """Copy the whole file to a new one, not synced; writes and questions wait meanwhile.
+
+        Raises `SinkUnavailable`: it cannot be read, or there is no room for it; nothing is left then.
+        """
+        await self._run(Store.copy_to, path)
+
     async def maintain(self) -> None:
         """Merge, drop what is too old or too much. Runs by itself once a minute of writing."""
         await self._run(Store.maintain)

@@ -182,6 +182,11 @@ def bounds(table: Table) -> str:
     return f"SELECT count(*), min({TIME}), max({TIME}) FROM {table.name}"
 
 
+def everything(table: Table) -> str:
+    """Ask for something that every value of a table must be read for."""
+    return f"SELECT bit_xor(hash(each)) FROM {table.name} AS each"
+
+
 def highest(table: Table) -> str:
     """Ask for the number of the last writing."""
     return f"SELECT max({SEQ}) FROM {table.name}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypedDict, Unpack
 
@@ -29,6 +30,8 @@ log = structlog.get_logger()
 
 CATALOG = "ecluse"
 MAINTAIN_EVERY_NS = 60_000_000_000
+SPARE_BYTES = 256 << 20
+"""What a copy of the store must leave free on a disk that the journal is on."""
 UTC = pa.timestamp("ns", tz="UTC")
 
 
@@ -161,6 +164,27 @@ class Store:
                     )
             embedded_sql.run(connection, "CHECKPOINT")
             embedded_upkeep.shrink(connection, tables, max_bytes=self._settings.max_bytes)
+
+    def copy_to(self, path: Path) -> None:
+        """See `EmbeddedSink.copy_to`."""
+        with self._connection() as connection:
+            embedded_sql.run(connection, f"CHECKPOINT {CATALOG}")
+        # Closed, so that the file is whole, and because DuckDB's lock on it would go with our reading end.
+        self.close()
+        if self._settings.path.with_name(f"{self._settings.path.name}.wal").exists():
+            raise SinkUnavailable(f"{self._settings.name}: its log could not be brought into its file")
+        free = shutil.disk_usage(path.parent).free
+        needed = self._settings.path.stat().st_size
+        if free < needed + SPARE_BYTES:
+            raise SinkUnavailable(
+                f"{self._settings.name}: no room for a copy of {needed / 1e6:,.0f} MB beside it",
+                hint="free space on the state folder's disk, or leave the stores out of the backup",
+            )
+        try:
+            shutil.copyfile(self._settings.path, path)
+        except OSError as error:
+            path.unlink(missing_ok=True)
+            raise SinkUnavailable(f"{self._settings.name} cannot be copied: {error}") from error
 
     def _maintain_at_times(self) -> None:
         """Maintain once a minute of writing; a failure there does not undo the write."""
@@ -303,6 +327,22 @@ class Store:
         finally:
             connection.unregister("incoming")
         self._seq += len(rows)
+
+
+def unsoundness(path: Path) -> str:
+    """Say what is wrong with a store's file; empty where nothing is. Reads all of it: it has checksums.
+
+    Not written to; a log beside it that a crash left is read, too.
+    """
+    try:
+        with duckdb.connect(config={"threads": "1"}) as connection:
+            embedded_sql.run(connection, f"ATTACH {embedded_sql.literal(str(path))} AS {CATALOG} (READ_ONLY)")
+            embedded_sql.run(connection, f"USE {CATALOG}")
+            for table in embedded_sql.tables(embedded_sql.run(connection, embedded_sql.CATALOGUE)).values():
+                embedded_sql.run(connection, embedded_sql.everything(table))
+    except duckdb.Error as error:
+        return str(error).splitlines()[0]
+    return ""
 
 
 def _named(answer: pa.Table, names: Sequence[str]) -> pa.Table:

@@ -17,7 +17,7 @@ import contextlib
 import gzip
 import itertools
 import ssl
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple, cast
@@ -97,12 +97,19 @@ class InfluxSink:
         self._max_body = settings.max_body
         self._session: aiohttp.ClientSession | None = None
         self._client: InfluxDBClientAsync | None = None
+        self._renewed = False
+
+    def renew(self, *, username: str, token: str) -> None:
+        """Use these credentials, and read the authority's certificate anew, from the next call on."""
+        self._settings = replace(self._settings, username=username, token=token)
+        self._renewed = True
 
     async def write(self, bodies: Sequence[bytes]) -> None:
         """Store the lines of some outbox entries, in their order (a later one wins).
 
         Raises `SinkUnavailable`, or `PointsRejected` once all points but those named are stored.
         """
+        await self._begin()
         refused: list[tuple[bytes, str]] = []
         for body in _requests(bodies, self._max_body):
             refused += await self._stored(body)
@@ -116,6 +123,7 @@ class InfluxSink:
 
         Raises `SinkUnavailable`.
         """
+        await self._begin()
         reply = await self._plain(b"")
         if reply.status == 404 and await self._created():
             reply = await self._plain(b"")
@@ -135,6 +143,12 @@ class InfluxSink:
             await client.close()  # type: ignore[no-untyped-call]
         if session is not None:
             await session.close()
+
+    async def _begin(self) -> None:
+        """Give up the connections that were made with other credentials."""
+        if self._renewed:
+            self._renewed = False
+            await self.close()
 
     async def _stored(self, body: bytes) -> list[tuple[bytes, str]]:
         """Store a body; return the lines that the server refuses for good, each with its reason."""

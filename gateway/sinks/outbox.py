@@ -30,9 +30,12 @@ import asyncio
 from functools import partial
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
+import structlog
+
 from gateway import durable
 from gateway.errors import StateError
 from gateway.sinks import line_keys
+from gateway.sinks.outbox_cursor import Standing
 from gateway.sinks.outbox_file import OutboxFile
 from gateway.sinks.outbox_filing import Filing
 from gateway.sinks.outbox_log import OutboxLog
@@ -42,10 +45,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
+    from gateway.damage import Aside
     from gateway.sinks.outbox_cursor import Stretch
     from gateway.sinks.outbox_model import Bodies, Change, Loaded, Mark
 
-__all__ = ["Depth", "Entry", "Order", "Outbox", "Policy", "Recovered", "Settled", "SinkTotals"]
+__all__ = ["Depth", "Entry", "Order", "Outbox", "Policy", "Recovered", "Settled", "SinkTotals", "Standing"]
 
 MEMORY_BYTES = 32 << 20
 """What waiting entries may cost in memory: seconds of the fullest river, so that a database which answers
@@ -53,6 +57,7 @@ within that time costs no disk; and when it does not, half of it goes to the fil
 NOTE_S = 0.5
 """After a cursor has moved, the file hears of it within this time: what a kill sends again is no more."""
 
+said = structlog.get_logger("ecluse")
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -98,7 +103,8 @@ class Outbox:
         """Open a log's file, made where it does not exist. `max_bytes` bounds what waits for one sink.
 
         `memory_bytes` bounds what waiting entries cost in memory, beside those that a sink has in hand and
-        those that one `append` brings. `bodies` is how entries are encoded. Raises StateError: damaged, of another version, not accessible.
+        those that one `append` brings. `bodies` is how entries are encoded. A damaged file is set aside
+        (`aside`), what is sound of it goes on. Raises StateError: of another version, not accessible.
         """
         worker = durable.Worker("outbox")
         with durable.translated(StateError, f"the outbox {path} cannot be opened"):
@@ -153,6 +159,8 @@ class Outbox:
             found = await self._ask(self._file.read, span.after.seq, through, max_points, max_bytes)
             if taken := log.take_found(sink, span, found, max_points, max_bytes):
                 return taken
+            if found.gap is not None:
+                said.error("points of the outbox are lost", sink=sink, entries=found.gap.seq - found.after)
             self._moved()
         return []
 
@@ -187,14 +195,19 @@ class Outbox:
         """Return once the outbox is not full: at once where it is not."""
         await self._room.wait()
 
-    async def recover(self, end: int, cursors: Mapping[str, int]) -> Recovered:
+    async def recover(
+        self, end: int, cursors: Mapping[str, int], standing: Standing | None = None
+    ) -> Recovered:
         """Put the log back to a checkpoint's end and cursors, before anything is appended or sent.
 
         What stands beyond is made again by the replay; what had been sent of it moves from stored and
-        refused to replayed. Raises StateError.
+        refused to replayed. A log that ends before the checkpoint's end is founded anew on what stood then:
+        sinks are passed over what the file does not have. Raises StateError.
         """
         self._require_sound()
         await self._write(self._filing.rest)
+        if standing is not None and self._log.end.seq < standing.end.seq:
+            self._log.found(standing)
         recovered = self._log.recover(end, cursors)
         self._filing.recovered(recovered)
         await self._write(self._filing.settle)
@@ -204,8 +217,9 @@ class Outbox:
         """Make the log's end durable, with all that waits: what a checkpoint may hold. Raises StateError."""
         self._require_sound()
         change = await self._write(self._filing.settle)
-        end, cursors = (change.end, change.cursors) if change else (self._log.end, self._log.cursors)
-        return Settled(end.seq, {sink: cursor.seq for sink, cursor in cursors.items()})
+        end, cursors = (change.end, change.cursors) if change else (self._log.end, dict(self._log.cursors))
+        places = {sink: cursor.seq for sink, cursor in cursors.items()}
+        return Settled(end.seq, places, Standing(end, cursors))
 
     def checkpointed(self, end: int, oldest: int | None = None) -> None:
         """Say that a durable checkpoint holds `end`, which was settled.
@@ -239,6 +253,11 @@ class Outbox:
     def memory(self) -> tuple[int, int]:
         """What entries cost in memory, and what they may, in bytes."""
         return self._log.tail.bytes, self._filing.memory_bytes
+
+    @property
+    def aside(self) -> Aside | None:
+        """The damaged file that was set aside as the log was opened; None where it was sound."""
+        return self._file.aside
 
     @property
     def damaged(self) -> Sequence[tuple[str, int, int]]:

@@ -6,13 +6,13 @@ place that still wait for it. All other entries up to its place are answered for
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from dataclasses import astuple, dataclass, fields, replace
+from typing import TYPE_CHECKING, Any
 
 from gateway.sinks.outbox_model import Mark
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     Stretch = tuple[int, int]
     """(after, until): the entries behind one number, up to and with another."""
@@ -74,6 +74,18 @@ class Cursor:
     replayed: int = 0
     fence: int = 0
     gaps: tuple[Span, ...] = ()
+
+    def as_list(self) -> list[Any]:
+        """Return plain values, for JSON, in the order of the fields: the gaps last, a list each."""
+        plain = [getattr(self, field.name) for field in fields(self)]
+        return [*plain[:-1], [[*astuple(gap.after), *astuple(gap.until)] for gap in self.gaps]]
+
+    @classmethod
+    def from_list(cls, row: Sequence[Any]) -> Cursor:
+        """Rebuild what `as_list` gave; what it did not know of (an older one's) is as it begins."""
+        plain = len(fields(cls)) - 1
+        gaps = (Span(Mark(*gap[:3]), Mark(*gap[3:])) for one in row[plain:] for gap in one)
+        return cls(*row[:plain], gaps=tuple(gaps))
 
     @property
     def stored(self) -> int:
@@ -137,6 +149,24 @@ class Cursor:
         behind = sum(gap.until.points - max(gap.after.points, mark.points) for gap in self.gaps
                      if gap.until.seq > mark.seq)
         return self.points - max(mark.points, self.base) - behind
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where a log ended and where its cursors stood, whole: what a log can be founded on anew."""
+
+    end: Mark
+    cursors: Mapping[str, Cursor]
+
+    def as_lists(self) -> list[list[Any]]:
+        """Return plain values, for JSON: the end first, then a list a cursor."""
+        return [list(astuple(self.end)), *(cursor.as_list() for cursor in self.cursors.values())]
+
+    @classmethod
+    def from_lists(cls, lists: Sequence[Sequence[Any]]) -> Standing:
+        """Rebuild what `as_lists` gave."""
+        end, *cursors = lists
+        return cls(Mark(*end), {row[0]: Cursor.from_list(row) for row in cursors})
 
 
 def unneeded(cursors: Iterable[Cursor], through: int) -> list[Stretch]:

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gateway import durable
+from gateway import damage, durable
 from gateway.errors import StateError
+from gateway.sinks import outbox_rescue
 from gateway.sinks import outbox_rows as rows
 from gateway.sinks.outbox_model import LIVE, Found, Loaded, Mark
 from gateway.sinks.outbox_rows import END
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from gateway.damage import Aside
     from gateway.sinks.outbox_cursor import Cursor, Stretch
     from gateway.sinks.outbox_model import Change
 
@@ -34,20 +36,23 @@ SPARE_PAGES = 4096
 class OutboxFile:
     """Methods raise sqlite3.Error or OSError where it cannot be read or written: use it no more then."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: sqlite3.Connection, aside: Aside | None) -> None:
         """Use `OutboxFile.open`."""
+        self.aside = aside
+        """The damaged file that stood here before, where there was one."""
         self._connection = connection
         self._synced = True  # as `durable.connect` leaves it
 
     @classmethod
     def open(cls, path: Path) -> tuple[OutboxFile, Loaded]:
-        """Open a file, made where it does not exist.
+        """Open a file, made where it does not exist. A damaged one is set aside: what is sound of it is kept.
 
-        Raises sqlite3.Error, OSError; StateError where it is damaged or of another version.
+        Raises sqlite3.Error, OSError; StateError where it is of another version.
         """
+        aside = damage.mended(path, rows.FORMAT, judge=outbox_rescue.judge, rescue=outbox_rescue.rescue)
         connection = durable.open_or_create(path, rows.FORMAT, StateError)
         try:
-            opened = cls(connection)
+            opened = cls(connection, aside)
             return opened, opened._load()
         except BaseException:
             connection.close()

@@ -21,6 +21,7 @@ from gateway.sinks.outbox_tail import Tail
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from gateway.sinks.outbox_cursor import Standing
     from gateway.sinks.outbox_model import Bodies, Entry, Found, Held, Loaded
 
 
@@ -246,6 +247,23 @@ class OutboxLog:
             raise ValueError(f"the outbox does not know of a checkpoint at {end} (back to {oldest})")
         self.marks = {seq: mark for seq, mark in self.marks.items() if seq >= oldest}
         self._forget(lambda seq: seq <= oldest)
+
+    def found(self, standing: Standing) -> None:
+        """Take end and cursors from a checkpoint that the file is behind, or was lost: before anything else.
+
+        What waited then is waited for in the file; what the file does not have, sinks are passed over.
+        A sink that the checkpoint does not know begins at the end.
+        """
+        self.end = standing.end
+        self.tail, self.marks = Tail(self.end), {self.end.seq: self.end}
+        self._outcomes = {sink: {} for sink in self.cursors}
+        self._changed = set()
+        for sink, cursor in list(self.cursors.items()):
+            del self.cursors[sink]
+            if sink in standing.cursors:
+                self.cursors[sink] = standing.cursors[sink]
+            self.register(sink, Policy(cursor.policy), self._orders.get(sink, Order.BACKLOG))
+            self._settle(sink, self.cursors[sink])
 
     def recover(self, end: int, cursors: Mapping[str, int]) -> Recovered:
         """Cut the log back to a checkpoint's end, and every cursor with it; the file holds what waits.

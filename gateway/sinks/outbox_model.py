@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
-    from gateway.sinks.outbox_cursor import Cursor
+    from gateway.sinks.outbox_cursor import Cursor, Standing
 
     Held = tuple["Mark", "Entry"]
     """An entry and the place behind it."""
@@ -152,6 +152,7 @@ class Settled:
 
     end: int
     cursors: Mapping[str, int]
+    standing: Standing
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,8 @@
 """What an outbox file holds: its rows, their checksums, and how they are read and written. Synchronous.
 
+What version 2 has beside version 1 stands in the last columns, and counts in a row's checksum where it is
+not what an older row has: so rows of version 1 are read as they are.
+
 Functions raise sqlite3.Error where the machine is at fault.
 """
 
@@ -8,13 +11,13 @@ from __future__ import annotations
 import contextlib
 import json
 import sqlite3
-from dataclasses import astuple, fields
+from dataclasses import astuple
 from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
 from gateway import durable
 from gateway.errors import StateError
-from gateway.sinks.outbox_cursor import Cursor, Span
+from gateway.sinks.outbox_cursor import Cursor
 from gateway.sinks.outbox_model import Entry, Mark, Outcome
 
 if TYPE_CHECKING:
@@ -22,25 +25,34 @@ if TYPE_CHECKING:
 
     from gateway.sinks.outbox_model import Held
 
+_AGAIN = "again INTEGER NOT NULL DEFAULT 1"
+_BEHIND = "behind TEXT NOT NULL DEFAULT ''"
+"""Of a cursor: JSON [fence, gap, …]; empty where it has neither."""
+_NEWER = (
+    "CREATE TABLE newer (sink TEXT NOT NULL, key BLOB NOT NULL, seq INTEGER NOT NULL,"
+    " crc INTEGER NOT NULL, PRIMARY KEY (sink, key)) WITHOUT ROWID"
+)
 FORMAT = durable.Format(
     application_id=0x45434F42,  # "ECOB"
     version=2,
     page_bytes=8192,
     shrinks=True,  # an outage of days must not leave a file of its size for ever
-    # The body comes last: sums over the other columns then read no overflow page.
+    # The figures come before the body: sums over them then read no overflow page.
     schema="CREATE TABLE entries (seq INTEGER PRIMARY KEY, count INTEGER NOT NULL, bytes INTEGER NOT NULL,"
     " oldest_ns INTEGER NOT NULL, made_through INTEGER NOT NULL, bytes_through INTEGER NOT NULL,"
-    " again INTEGER NOT NULL, crc INTEGER NOT NULL, body BLOB NOT NULL);"
+    f" crc INTEGER NOT NULL, body BLOB NOT NULL, {_AGAIN});"
     " CREATE TABLE marks (name TEXT PRIMARY KEY, seq INTEGER NOT NULL, points INTEGER NOT NULL,"
     " bytes INTEGER NOT NULL, crc INTEGER NOT NULL);"
     " CREATE TABLE cursors (sink TEXT PRIMARY KEY, policy TEXT NOT NULL, seq INTEGER NOT NULL,"
     " points INTEGER NOT NULL, bytes INTEGER NOT NULL, base INTEGER NOT NULL, refused INTEGER NOT NULL,"
     " dropped INTEGER NOT NULL, superseded INTEGER NOT NULL, replayed INTEGER NOT NULL,"
-    " fence INTEGER NOT NULL, gaps TEXT NOT NULL, crc INTEGER NOT NULL);"
+    f" crc INTEGER NOT NULL, {_BEHIND});"
     " CREATE TABLE outcomes (sink TEXT NOT NULL, seq INTEGER NOT NULL, refused INTEGER NOT NULL,"
     " dropped INTEGER NOT NULL, superseded INTEGER NOT NULL, PRIMARY KEY (sink, seq)) WITHOUT ROWID;"
-    " CREATE TABLE newer (sink TEXT NOT NULL, key BLOB NOT NULL, seq INTEGER NOT NULL,"
-    " PRIMARY KEY (sink, key)) WITHOUT ROWID",
+    f" {_NEWER}",
+    steps={
+        1: (f"ALTER TABLE entries ADD COLUMN {_AGAIN}", f"ALTER TABLE cursors ADD COLUMN {_BEHIND}", _NEWER)
+    },
 )
 END = "end"
 """The mark of the log's end; the other marks are named by their sequence number."""
@@ -48,24 +60,19 @@ DAMAGE_HINT = (
     "move the file away: what waits in it is then made again by the replay of an older state, or is lost"
 )
 
-_ENTRIES = (
-    "SELECT seq, count, bytes, oldest_ns, made_through, bytes_through, again, crc, body FROM entries"
-    " WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT ?"
-)
+_ENTRIES = "SELECT * FROM entries WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT ?"
 _LAST = 2**63 - 1
-_PLAIN = tuple(field.name for field in fields(Cursor) if field.name != "gaps")
-"""What a cursor's row holds before its gaps, in the columns' order."""
+_CURSOR_COLUMNS = 11
+"""Those of version 1: a cursor's figures and their checksum."""
 
 
 def insert_entries(connection: sqlite3.Connection, held: Iterable[Held]) -> None:
     """Write entries, in a transaction under way."""
     rows = []
     for mark, entry in held:
-        figures = (
-            *(mark.seq, entry.count, len(entry.body), entry.oldest_ns),
-            *(mark.points, mark.bytes, int(entry.again)),
-        )
-        rows.append((*figures, checksum(figures, entry.body), entry.body))
+        figures = (mark.seq, entry.count, len(entry.body), entry.oldest_ns, mark.points, mark.bytes)
+        crc = _crc(figures, entry.body, again=entry.again)
+        rows.append((*figures, crc, entry.body, int(entry.again)))
     connection.executemany("INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
 
 
@@ -148,45 +155,65 @@ def save_marks(connection: sqlite3.Connection, end: Mark, marks: Iterable[Mark])
 
 def load_cursors(connection: sqlite3.Connection) -> dict[str, Cursor]:
     """Return the cursors by sink. Raises StateError where one is damaged."""
-    return {
-        row[0]: Cursor(*row[:-1], gaps=tuple(Span(Mark(*gap[:3]), Mark(*gap[3:])) for gap in json.loads(row[-1])))
-        for row in _rows(connection, "SELECT * FROM cursors ORDER BY sink")
-    }
+    found = {}
+    for row in connection.execute("SELECT * FROM cursors ORDER BY sink"):
+        *figures, crc = row[:_CURSOR_COLUMNS]
+        behind = row[_CURSOR_COLUMNS:][:1]
+        if crc != checksum((*figures, *filter(None, behind))):
+            raise StateError(f"the outbox's books are damaged at {row[0]}", hint=DAMAGE_HINT)
+        fence, *gaps = json.loads(behind[0]) if any(behind) else [0]
+        found[row[0]] = Cursor.from_list([*figures, fence, gaps])
+    return found
 
 
 def save_cursors(connection: sqlite3.Connection, cursors: Iterable[Cursor]) -> None:
     """Put cursors in the place of those that are there, in a transaction."""
     rows = []
     for cursor in cursors:
-        gaps = json.dumps([(*astuple(gap.after), *astuple(gap.until)) for gap in cursor.gaps])
-        rows.append((*(getattr(cursor, name) for name in _PLAIN), gaps))
+        *figures, fence, gaps = cursor.as_list()
+        behind = json.dumps([fence, *gaps]) if fence or gaps else ""
+        rows.append((*figures, checksum((*figures, *filter(None, (behind,)))), behind))
     connection.execute("DELETE FROM cursors")
-    connection.executemany(
-        "INSERT INTO cursors VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        [(*row, checksum(row)) for row in rows],
-    )
+    connection.executemany("INSERT INTO cursors VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
 
 
 def load_newer(connection: sqlite3.Connection) -> dict[str, dict[bytes, int]]:
-    """Return by sink the points of which it had a writing before an older one, and in which entry."""
+    """Return by sink the points of which it had a writing before an older one, and in which entry.
+
+    Raises StateError where one is damaged.
+    """
     found: dict[str, dict[bytes, int]] = {}
-    for sink, key, seq in connection.execute("SELECT * FROM newer"):
+    for sink, key, seq in _rows(connection, _newer_of(connection)):
         found.setdefault(sink, {})[key] = seq
     return found
+
+
+def sound_newer(connection: sqlite3.Connection) -> Iterator[tuple[str, bytes, int]]:
+    """Yield those of them that are what was written."""
+    for *row, crc in connection.execute(_newer_of(connection)):
+        if crc == checksum(row):
+            yield row[0], row[1], row[2]
+
+
+def insert_newer(connection: sqlite3.Connection, newer: Iterable[tuple[str, bytes, int]]) -> None:
+    """Write such points, in a transaction under way."""
+    rows = ((*row, checksum(row)) for row in newer)
+    connection.executemany("INSERT OR REPLACE INTO newer VALUES (?, ?, ?, ?)", rows)
 
 
 def save_newer(
     connection: sqlite3.Connection, newer: Iterable[tuple[str, bytes, int]], cursors: Mapping[str, Cursor]
 ) -> None:
     """Write such points, and forget those of sinks that have no gap any more, in a transaction."""
-    connection.executemany("INSERT OR REPLACE INTO newer VALUES (?, ?, ?)", newer)
+    insert_newer(connection, newer)
     with_gaps = json.dumps([sink for sink, cursor in cursors.items() if cursor.gaps])
     connection.execute("DELETE FROM newer WHERE sink NOT IN (SELECT value FROM json_each(?))", (with_gaps,))
 
 
 def cut_newer(connection: sqlite3.Connection, seq: int) -> None:
     """Let what was sent behind an entry be older than what will stand there, in a transaction."""
-    connection.execute("UPDATE newer SET seq = ? WHERE seq > ?", (seq + 1, seq + 1))
+    beyond = connection.execute("SELECT sink, key FROM newer WHERE seq > ?", (seq + 1,)).fetchall()
+    insert_newer(connection, ((sink, key, seq + 1) for sink, key in beyond))
 
 
 def load_outcomes(connection: sqlite3.Connection) -> dict[str, dict[int, Outcome]]:
@@ -205,6 +232,11 @@ def save_outcomes(connection: sqlite3.Connection, outcomes: Iterable[tuple[str, 
     )
 
 
+def held(row: tuple[Any, ...]) -> Held | None:
+    """Return the entry of a whole row; None where it is not what was written."""
+    return _entry(row) if _is_sound(row) else None
+
+
 def checksum(figures: Iterable[object], body: bytes = b"") -> int:
     """Return the CRC-32 of a row."""
     return crc32(body, crc32("\0".join(map(str, figures)).encode()))
@@ -217,12 +249,25 @@ def _rows(connection: sqlite3.Connection, query: str) -> Iterator[tuple[Any, ...
         yield tuple(row)
 
 
+def _newer_of(connection: sqlite3.Connection) -> str:
+    """Return the query for all of them; a file of version 1 has none."""
+    return "SELECT * FROM newer" if durable.identity(connection)[1] > 1 else "SELECT 1 LIMIT 0"
+
+
+def _crc(figures: Iterable[object], body: bytes, *, again: bool) -> int:
+    return checksum(figures if again else (*figures, 0), body)
+
+
 def _is_sound(row: tuple[Any, ...]) -> bool:
-    return isinstance(row[8], bytes) and row[7] == checksum(row[:7], row[8])
+    return isinstance(row[7], bytes) and row[6] == _crc(row[:6], row[7], again=_is_again(row))
+
+
+def _is_again(row: tuple[Any, ...]) -> bool:
+    return row[8:] != (0,)
 
 
 def _entry(row: tuple[Any, ...]) -> Held:
-    return Mark(row[0], row[4], row[5]), Entry(row[8], row[1], row[3], again=bool(row[6]))
+    return Mark(row[0], row[4], row[5]), Entry(row[7], row[1], row[3], again=_is_again(row))
 
 
 @contextlib.contextmanager

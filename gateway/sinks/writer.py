@@ -110,6 +110,7 @@ class Writer:
         self._stopping = asyncio.Event()
         self._grace: asyncio.Timeout | None = None
         self._pause_s = 0.0
+        self._woken = asyncio.Event()
         self.status = WriterStatus(WriterState.STARTING, clock.now_ns())
 
     async def run(self) -> None:
@@ -131,6 +132,10 @@ class Writer:
     def pause(self, seconds: float) -> None:
         """Write nothing for so long, from the next write on: what is made meanwhile waits in the outbox."""
         self._pause_s = seconds
+
+    def wake(self) -> None:
+        """Try again at once what failed: something has changed."""
+        self._woken.set()
 
     def stop(self, *, grace_s: float) -> None:
         """Let `run` end: once nothing may be sent, at the latest after the grace. What waits stays on disk.
@@ -255,7 +260,8 @@ class Writer:
                 self._failed(error)
                 if error.ambiguous and self._echo is not None:
                     self._echo.doubt(entries, self._clock.monotonic_ns())
-                await self._sleep(self._wait_s(failures, error.retry_after_s))
+                self._woken.clear()
+                await first_of(self._sleep(self._wait_s(failures, error.retry_after_s)), self._woken.wait())
             except PointsRejected:
                 self._succeeded(failures)
                 raise

@@ -4,11 +4,13 @@ import base64
 import json
 import urllib.error
 import urllib.request
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.pages import Site, site, snapshot
+from gateway.health.snapshot import ClockHealth
+from tests.pages import NOW_NS, Site, site, snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -122,6 +124,25 @@ def test_a_sink_is_paused(open_site: Site) -> None:
     assert ask(open_site.url + "/api/sinks/nobody/pause", method="POST")[0] == 404
     assert ask(path + "?seconds=soon", method="POST")[0] == 400
     assert ask(path)[0] == 405
+
+
+def test_the_clock_is_confirmed(open_site: Site) -> None:
+    """Once, with what it was; a browser comes back to the page; a GET changes nothing."""
+    url = f"{open_site.url}/api/clock/confirm"
+    before = open_site.now
+    suspect = ClockHealth(suspect=True, shown_ns=NOW_NS, newest_ns=NOW_NS, step_s=-3600.0, waiting=7)
+    try:
+        open_site.now = replace(before, clock=suspect)
+        assert ask(url)[0] == 405
+        assert open_site.now.clock.suspect
+        status, _, body = ask(url, method="POST")
+        said = json.loads(body)
+        assert (status, said["confirmed"], said["waiting"], said["step_s"]) == (200, True, 7, -3600.0)
+        assert json.loads(ask(url, method="POST")[2])["confirmed"] is False
+        status, headers, _ = ask(url, method="POST", headers={"Accept": "text/html"})
+        assert (status, headers["location"]) == (303, "/")
+    finally:
+        open_site.now = before
 
 
 def test_a_form_of_another_site_is_refused(open_site: Site) -> None:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -27,7 +28,9 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final
 import psutil
 
 from gateway import config, memory
+from gateway.ports import ClockFace
 from tests.benchmarks.headline import EVENT_ORIGIN_NS, SITE, WINDOW_S, ZONE, write_devices, write_profile
+from tests.benchmarks.measure import own_peak_mb
 from tests.benchmarks.messages import Packets
 from tests.benchmarks.stages import Reads, Stopwatch, _flowing, _want
 from tests.brokers import mosquitto
@@ -61,6 +64,8 @@ class DaysClock:
     """
 
     factor = 1.0
+    era = 0
+    suspect = False
 
     def __init__(self, devices: int) -> None:
         self._devices = devices
@@ -81,6 +86,14 @@ class DaysClock:
     def since_s(self, event_ns: int) -> float:
         """Return seconds of event time."""
         return (self.now_ns() - event_ns) / 1e9
+
+    def face(self) -> ClockFace:
+        """Return what never steps."""
+        now_ns = self.now_ns()
+        return ClockFace(now_ns, now_ns, self.monotonic_ns(), "", self.factor, 0.0)
+
+    def hold(self) -> None:
+        """Nothing is suspect here, though every run begins at the same time."""
 
 
 def generate(devices: int, messages: int, out: BinaryIO) -> None:
@@ -124,7 +137,7 @@ class Commits:
             hours = (clock.now_ns() - EVENT_ORIGIN_NS) / 3.6e12
             self.found.append((size, time.perf_counter() - began, hours))
 
-        state.commit = noted  # type: ignore[method-assign] - the same, and noted
+        state.commit = noted  # the same, and noted
 
     def mean(self, first: float, last: float, *, messages: int) -> dict[str, float]:
         """Return what a commit wrote on the average in a share of the run, and bytes a message."""
@@ -143,12 +156,12 @@ async def simulate(folder: Path, *, devices: int, days: float, hot: str = "64MB"
     """Let a fleet report for some days, in this process; return what it took."""
     settings, clock, watch = _settings(folder, devices, hot), DaysClock(devices), Stopwatch()
     base_mb = _rss_mb()
-    async with _flowing(settings, clock) as parts:  # type: ignore[arg-type] - a clock, and not the machine's
+    async with _flowing(settings, clock) as parts:  # a clock, and not the machine's
         await _want(parts, settings)
     commits, curve = Commits(), list[tuple[float, float]]()
     messages = int(days * DAY_S / WINDOW_S) * devices
     with watch.watching():
-        async with _flowing(settings, clock) as parts:  # type: ignore[arg-type] - the same
+        async with _flowing(settings, clock) as parts:  # the same
             commits.watch(parts.state, clock)
             sampling = asyncio.create_task(_sample(clock, curve))
             cpu, began = time.process_time(), time.perf_counter()
@@ -160,7 +173,7 @@ async def simulate(folder: Path, *, devices: int, days: float, hot: str = "64MB"
             await asyncio.gather(sampling, return_exceptions=True)
     us = {name: spent / messages * 1e6 for name, spent in watch.seconds.items()}
     windows_us = sum(us.get(name, 0.0) for name in _WINDOW_STAGES)
-    peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / MB
+    peak_mb = own_peak_mb(os.getpid())
     state = settings.state_dir
     blocks = max(1, figures.blocks)
     return {

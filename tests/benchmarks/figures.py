@@ -187,7 +187,7 @@ def machine() -> dict[str, Any]:
     return {
         "cpu": model,
         "cores": os.cpu_count(),
-        "kernel": platform.release(),
+        "kernel": platform.release().partition("-")[0],
         "python": platform.python_version(),
         "mosquitto": broker.stdout.partition("\n")[0],
         "load_average": os.getloadavg()[0],

@@ -26,11 +26,11 @@ import numpy as np
 import psutil
 
 from firmware_sim.clock import Scale
+from gateway.health.histogram import Histogram
 from gateway.ingest.packets import batch_of
 from gateway.journal.journal import Journal
 from gateway.model import Frames
-from tests.benchmarks import generator, latency, systems
-from tests.benchmarks import measure as rounds
+from tests.benchmarks import generator, latency, sinks, systems
 from tests.benchmarks.counters import Counters
 from tests.benchmarks.generator import Connection
 from tests.benchmarks.headline import (
@@ -43,6 +43,8 @@ from tests.benchmarks.headline import (
     write_devices,
     write_profile,
 )
+from tests.benchmarks.load import load
+from tests.benchmarks.measure import peak_mb
 from tests.benchmarks.messages import payload, topic, values
 from tests.brokers import mosquitto
 from tests.integration.gateway_process import PROJECT, gateway
@@ -84,7 +86,7 @@ def case(folder: Path, name: str, *, span_s: float = SPAN_S) -> dict[str, Any]:
     profiles = write_profile(PROJECT / "device_profiles", folder, scale.factor)
     with (
         mosquitto(folder) as broker,
-        systems.sink(folder, OTHERS.sink) as sink,
+        sinks.sink(folder, OTHERS.sink) as sink,
         gateway(folder, broker, sink.settings, scale=scale, profiles=profiles, more=more) as running,
     ):
         found = _flooded(folder, (broker.port, sink.url), running, CASES[name], span_s)
@@ -104,7 +106,7 @@ def _flooded(
     port, url = at
     scale, process = Scale.read(folder / "clock.json"), running.process
     assert process is not None
-    with rounds.load(folder, port, OTHERS) as sending, _flood(folder, port, kind) as flooding:
+    with load(folder, port, OTHERS) as sending, _flood(folder, port, kind) as flooding:
         sent = Counters(folder / "sent.bin")
         wait_until(lambda: sent[generator.SENT] > 0, within_s=30, what="the load")
         time.sleep(WARM_S)
@@ -126,9 +128,9 @@ def _flooded(
         "flood messages/s": flooded / span_s,
         "gateway cores": cpu / span_s,
         "publish → visible": latency.quantiles(visible),
-        "receipt → durable, p99 at most": latency.histogram_quantile(status["durable"], 0.99),
+        "receipt → durable, p99 at most": Histogram(**status["durable"]).quantile(0.99),
         "drained after s": time.monotonic() - ended,
-        "peak MB": rounds._peak_mb(process.pid),
+        "peak MB": peak_mb(psutil.Process(process.pid)),
         "behind at the end of the span": total - int(now["uplinks"]["journalled"]) if now else None,
         "series": status["series"],
         "quarantine rows": status["queues"]["quarantine"]["items"],
@@ -190,7 +192,7 @@ def send(folder: Path, port: int, kind: str) -> None:
         block[:, at_ts : at_ts + 13] = _digits(now_ms - step_ms * np.arange(_BLOCK)[::-1])
         ids = (link.sent + np.arange(_BLOCK)) % 65_535 + 1
         block[:, at_id : at_id + 2] = ids.astype(">u2").view(np.uint8).reshape(-1, 2)
-        link.send(memoryview(block).cast("B"), _BLOCK)
+        link.send(block.data.cast("B"), _BLOCK)
         counters[generator.SENT] = link.sent
         first = (first + _BLOCK) % len(rows)
     while link.answered < link.sent:

@@ -212,7 +212,7 @@ def _measured(stage: _Stage, beside: Beside | None, *, accounted: bool) -> Round
         out, _ = sending.communicate(timeout=systems.DRAIN_S)
         assert sending.returncode == 0, (folder / "generator.log").read_text()[-2000:]
         said = json.loads(out)
-        peak = {role: _peak_mb(process) for role, process in watched.items() if role != "generator"}
+        peak = {role: peak_mb(process) for role, process in watched.items() if role != "generator"}
         if not accounted:
             system.process.kill()  # what it would still do is waited for by nobody
         account = system.account(int(said["messages"])) if accounted else None
@@ -275,11 +275,16 @@ def cpu_s(process: psutil.Process) -> float:
     return own + sum(map(cpu_s, process.children()))
 
 
-def _peak_mb(process: psutil.Process) -> float:
+def peak_mb(process: psutil.Process) -> float:
     """Return the most memory that a process and each of its children ever had resident, MB."""
-    peak = 0.0
-    for one in (process, *process.children(recursive=True)):
-        with open(f"/proc/{one.pid}/status", encoding="ascii") as status:  # noqa: PTH123 - of the kernel
-            line = next(line for line in status if line.startswith("VmHWM"))
-        peak += int(line.split()[1]) / 1_000
-    return peak
+    return sum(own_peak_mb(one.pid) for one in (process, *process.children(recursive=True)))
+
+
+def own_peak_mb(pid: int) -> float:
+    """Return the most memory that a process ever had resident, MB.
+
+    Not getrusage's ru_maxrss: that is inherited from whoever started the process, as it was then.
+    """
+    with open(f"/proc/{pid}/status", encoding="ascii") as status:  # noqa: PTH123 - of the kernel
+        line = next(line for line in status if line.startswith("VmHWM"))
+    return int(line.split()[1]) * 1_024 / 1e6

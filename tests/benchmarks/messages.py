@@ -95,7 +95,7 @@ class Packets:
         if self.qos:
             begin = sent % _IDS
             rows[:, at.packet_id : at.packet_id + 2] = self._ids[begin : begin + end - first]
-        return memoryview(rows).cast("B")
+        return rows.data.cast("B")
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,12 +55,12 @@ class Rounds:
         """Run one round of each of these systems."""
         return Turn({name: self._judged(name, workload, plan or self._plans[name]) for name in names})
 
-    def calibrate(self, workload: Workload, most: int) -> None:
+    def calibrate(self, workload: Workload, most: int, plan: Plan | None = None) -> None:
         """Let Écluse run, unreported, until the clock's factor is right, or so many times."""
         for _ in range(most):
             if self._rates.settled(workload):
                 return
-            found = self._round("ecluse", workload, self._calibrating, accounted=False)
+            found = self._round("ecluse", workload, plan or self._calibrating, accounted=False)
             shutil.rmtree(found.folder)
 
     def _judged(self, name: str, workload: Workload, plan: Plan) -> Round:

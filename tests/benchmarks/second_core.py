@@ -71,8 +71,8 @@ def two(folder: Path, workload: Workload, plan: Plan, expected: float) -> tuple[
         begins = [sample(*one) for one in watched]
         time.sleep(plan.span_s)
         ends = [sample(*one) for one in watched]
-        for half in halves:
-            _end(*half)
+        for stand in halves:
+            _end(*stand)
     pairs = list(zip(begins, ends, strict=True))
     cpu_s = sum(end.cpu_s["system"] - begin.cpu_s["system"] for begin, end in pairs)
     rate = sum((end.dealt - begin.dealt) / (end.at_s - begin.at_s) for begin, end in pairs)

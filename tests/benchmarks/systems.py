@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from tests.benchmarks import null_subscriber, reference
 from tests.benchmarks.counters import Counters
@@ -17,7 +17,7 @@ from tests.processes import stop
 
 if TYPE_CHECKING:
     import subprocess
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from firmware_sim.clock import Scale
@@ -55,11 +55,15 @@ class Place:
 class System(Protocol):
     """A system under measurement."""
 
-    process: subprocess.Popen[bytes]
     counters: Path | None
     """Where it or its sink counts what it dealt with (slot 0), for the generator to wait for it."""
     ahead: int
     """How far that count may be behind the generator."""
+
+    @property
+    def process(self) -> subprocess.Popen[bytes]:
+        """Its process."""
+        ...
 
     def dealt(self) -> tuple[int, int]:
         """Return how many messages it has dealt with, and how many points of windows it has made."""
@@ -220,8 +224,15 @@ class Ecluse:
 
 
 @contextlib.contextmanager
-def ecluse(place: Place, workload: Workload, scale: Scale, *, grace_s: float = GRACE_S) -> Iterator[System]:
-    """Run the gateway with settings of its own, its files under the place's folder."""
+def ecluse(
+    place: Place,
+    workload: Workload,
+    scale: Scale,
+    *,
+    grace_s: float = GRACE_S,
+    settings: Mapping[str, Any] | None = None,
+) -> Iterator[Ecluse]:
+    """Run the gateway with settings of its own, its files under the place's folder; `settings` are more."""
     folder, sink = place.folder, place.sink
     write_devices(folder / "devices.csv", workload.devices)
     profiles = write_profile(PROJECT / "device_profiles", folder, scale.factor, workload.root)
@@ -229,6 +240,7 @@ def ecluse(place: Place, workload: Workload, scale: Scale, *, grace_s: float = G
         "sites": {SITE: {"zone": ZONE}},
         "windows": {"grace": f"{round(grace_s * scale.factor)}s"},
         "broker": {"silence": "10min", "client_id": f"ecluse-{workload.root}"},
+        **(settings or {}),
     }
     with gateway(
         folder, place.broker, sink.settings, scale=scale, profiles=profiles, more=more, start=False

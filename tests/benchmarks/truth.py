@@ -7,7 +7,7 @@ is `messages.values`, the statistics are numpy's. Held against the embedded stor
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import duckdb
 import numpy as np
@@ -88,14 +88,14 @@ def _sent(ledger: Ints, devices: int) -> _Sent:
     return _Sent(device, np.repeat(ts_ms, count), values)
 
 
-def _expected(sent: _Sent, length: int, shift: int) -> dict[str, Floats]:
+def _expected(sent: _Sent, length: int, shift: int) -> dict[str, NDArray[Any]]:
     """Return the statistics by key (device and number of the window), as columns."""
     key = _keys(sent.device, (sent.ts_ms + shift) // length)
     order = np.argsort(key, kind="stable")
     key = key[order]
     starts = np.flatnonzero(np.diff(key, prepend=-1))
     counts = np.diff(starts, append=len(key))
-    columns: dict[str, Floats] = {"key": key[starts]}
+    columns: dict[str, NDArray[Any]] = {"key": key[starts]}
     for name, values in sent.values.items():
         ordered = values[order]
         columns |= {

@@ -17,9 +17,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """`lost`: readings of the ledger (or windows) that are not stored, or not as they must be; `doubled`: those
-    stored twice in effect, or stored though nobody sent them. `recoveries_s`: real seconds from each start after a
-    fault until the gateway was connected again."""
+    """How often something was broken, and what became of what was sent.
+
+    `lost`: readings of the ledger (or windows) that are not stored, or not as they must be. `doubled`: those
+    stored twice in effect, or stored though nobody sent them. `recoveries_s`: real seconds from each start
+    after a fault until the gateway was connected again.
+    """
 
     faults: int
     messages: int

@@ -28,6 +28,7 @@ def ecluse(*words: object, stdin: bytes | str | None = None) -> Result:
 
 def settings_file(folder: Path, text: str = "") -> Path:
     """Write a settings file whose state is in the folder and whose profiles are the shipped ones."""
+    folder.mkdir(parents=True, exist_ok=True)
     file = folder / "ecluse.toml"
     file.write_text(f'state_dir = "state"\nprofiles_dir = "{SHIPPED}"\n{text}', encoding="utf-8")
     (folder / "state").mkdir(exist_ok=True)

@@ -6,14 +6,16 @@ import json
 import os
 import socket
 import threading
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pyarrow.parquet as pq
 import pytest
 
 from gateway.api.address import ADDRESS_FILE
+from gateway.health.snapshot import ClockHealth
 from tests.cli.command import ecluse, settings_file
-from tests.pages import Site, site, snapshot
+from tests.pages import NOW_NS, Site, site, snapshot
 from tests.processes import free_port
 
 if TYPE_CHECKING:
@@ -72,6 +74,38 @@ def test_status_as_json(config: Path) -> None:
     told = json.loads(ecluse("status", "--json", "--config", config).stdout)
     assert told["balanced"] is True
     assert told["fleet"]["known"] == 10_000
+
+
+def test_the_clock_is_shown_and_confirmed(config: Path, served: Site) -> None:
+    """What is wrong, what waits, and when it ends; then it is believed, and nothing is left to confirm."""
+    before = served.now
+    assert ecluse("clock", "show", "--config", config).exit_code == 0
+    hour_ns = 3_600 * 10**9
+    suspect = ClockHealth(
+        suspect=True,
+        since_ns=NOW_NS,
+        shown_ns=NOW_NS - hour_ns,
+        expected_ns=NOW_NS,
+        newest_ns=NOW_NS - 10**9,
+        step_s=-3_600.0,
+        waiting=1_234,
+        bytes=150_000,
+    )
+    try:
+        served.now = replace(before, clock=suspect)
+        shown = ecluse("clock", "show", "--config", config)
+        assert shown.exit_code == 1
+        assert "shows 2026-11-22T09:15:00Z, and is suspect since 2026-11-22T10:15:00Z" in shown.stdout
+        assert "2026-11-22T10:15:00Z was expected" in shown.stdout
+        assert "1234 uplinks (0.1 MB) wait" in shown.stdout
+        confirmed = ecluse("clock", "confirm", "--config", config)
+        assert confirmed.exit_code == 0
+        assert "believed: 2026-11-22T09:15:00Z" in confirmed.stdout
+        assert "receive times move by about -3600 s" in confirmed.stdout
+        again = ecluse("clock", "confirm", "--config", config)
+        assert (again.exit_code, "nothing to confirm" in again.stdout) == (0, True)
+    finally:
+        served.now = before
 
 
 def test_query_lists_and_shows(config: Path) -> None:

@@ -23,7 +23,7 @@ from gateway.errors import (
 from tests.cli.command import ecluse
 from tests.integration.gateway_process import PROJECT
 
-VERBS = ["demo", "run", "check", "status", "query", "version", "profile", "device", "quarantine"]
+VERBS = ["demo", "run", "check", "status", "query", "replay", "version", "profile", "device", "quarantine"]
 
 
 def test_it_is_a_command() -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from gateway.console.page import Demo, Family, StatusPage, row
+from gateway.health.snapshot import ClockHealth, Replay
 from tests.pages import DEMO, NOW_NS, snapshot
 
 FAMILY = Family(
@@ -70,6 +71,34 @@ def test_without_an_embedded_store_it_says_so() -> None:
 def test_more_devices_than_fit_are_counted() -> None:
     """With the command that lists them."""
     assert "1,200 more series: ecluse query waste --latest" in rendered()
+
+
+def test_a_replay_has_a_bar() -> None:
+    """With a label, a share and the time that is left; where nothing is replayed there is none."""
+    replay = Replay(begin=0, position=250, end=1_000, seconds=20.0)
+    french = rendered(lang="fr", now=replace(snapshot(), replay=replay))
+    assert '<label for="replayed">Ce qui avait été acquitté' in french
+    assert '<progress id="replayed" max="1" value="0.250">' in french
+    assert "25\u202f%" in french
+    assert "encore 60 s environ" in french
+    assert "<progress" not in rendered()
+
+
+def test_a_suspect_clock_is_said_and_can_be_confirmed() -> None:
+    """In the reader's language, with what the clock shows and what was expected, or is there already."""
+    stepped = ClockHealth(
+        suspect=True, shown_ns=NOW_NS, expected_ns=NOW_NS - 10**12, newest_ns=1, step_s=1000.0, waiting=4_200
+    )
+    french = rendered(lang="fr", now=replace(snapshot(), clock=stepped))
+    assert "L’horloge est douteuse" in french
+    assert "elle indique 2026-11-22T10:15:00Z (UTC), on attendait 2026-11-22T09:58:20Z" in french
+    assert "4\u202f200 messages sont dans le journal" in french
+    assert 'action="/api/clock/confirm"' in french
+    behind = ClockHealth(suspect=True, shown_ns=NOW_NS - 10**9, newest_ns=NOW_NS)
+    english = rendered(now=replace(snapshot(), clock=behind))
+    assert "before the newest record (2026-11-22T10:15:00Z)" in english
+    assert "The clock is right: go on" in english
+    assert "clock/confirm" not in rendered()
 
 
 def test_an_empty_gateway_renders() -> None:

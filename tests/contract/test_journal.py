@@ -50,6 +50,17 @@ async def test_a_new_journal_is_empty(journal: Journal) -> None:
     assert await held(journal) == []
 
 
+async def test_the_newest_time_is_the_last_records(journal: Journal) -> None:
+    """Whether that is the latest or not: a clock may have gone back."""
+    assert journal.newest_ns == 0
+    await journal.append(frames(3))
+    assert journal.newest_ns == frames(3).received_ns
+    await journal.append(CONTROL)
+    assert journal.newest_ns == CONTROL.at_ns
+    await journal.append_many([frames(1), frames(2)])
+    assert journal.newest_ns == frames(2).received_ns
+
+
 async def test_what_is_read_is_what_was_appended(journal: Journal) -> None:
     """Frames and control records come back equal, in order."""
     await journal.append_many([frames(1), CONTROL, frames(2)])

@@ -8,6 +8,7 @@ import sys
 import numpy as np
 
 from gateway.decode import identity
+from gateway.decode.exchanges import mark
 from gateway.decode.identity import Identities
 from tests.decode.plans import payloads
 
@@ -96,9 +97,9 @@ def test_state_goes_through_a_checkpoint() -> None:
     assert restored.state() == identities.state()
     assert judge(restored, 1, headers=[DUP], packet_ids=[65_535]) == [True]
     assert judge(restored, 3, sequences=[9], packet_ids=[2]) == [True]
-    code = "from gateway.decode.identity import _mark; print(_mark(b'a', b'b'))"
+    code = "from gateway.decode.exchanges import mark; print(mark(b'a', b'b'))"
     other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert int(other.stdout) == identity._mark(b"a", b"b")
+    assert int(other.stdout) == mark(b"a", b"b")
 
 
 def test_memory_is_bounded() -> None:

@@ -62,7 +62,12 @@ def user_properties(size: int) -> bytes:
     return one * (size // len(one))
 
 
-def messages(max_size: int = 30) -> st.SearchStrategy[list[Message]]:
+def pubrel(packet_id: int) -> bytes:
+    """Write a PUBREL in its short form, the same at both levels."""
+    return b"\x62\x02" + packet_id.to_bytes(2, "big")
+
+
+def messages(max_size: int = 30, *, qos: Sequence[int] = (0, 1)) -> st.SearchStrategy[list[Message]]:
     """Return valid PUBLISH packets of every shape, payloads and properties past 127 bytes included."""
     topics = st.text(
         st.characters(exclude_characters="+#\0", exclude_categories=["Cs"]), min_size=1, max_size=40
@@ -73,7 +78,7 @@ def messages(max_size: int = 30) -> st.SearchStrategy[list[Message]]:
             topic=topics,
             payload=st.binary(max_size=200),
             padding=st.sampled_from((0, 0, 20_000)),
-            qos=st.sampled_from((0, 1)),
+            qos=st.sampled_from(qos),
             packet_id=st.integers(1, 0xFFFF),
             retain=st.booleans(),
             properties=st.sampled_from((0, 90, 300, 20_000)),
@@ -210,7 +215,8 @@ class BadBroker:
     """A broker that misbehaves as no real one can be made to: every client gets the same bytes.
 
     `says` is sent once a client has subscribed, at each of its connections; `acknowledged` are the packet
-    identifiers of its PUBACKs. It answers pings unless it is in the middle of what it says.
+    identifiers of its PUBACKs, `answers` its PUBREC and PUBCOMP packets: first byte, identifier, reason code.
+    It answers pings unless it is in the middle of what it says.
     """
 
     def __init__(self, level: int, *says: bytes, trickle: bytes = b"") -> None:
@@ -218,6 +224,7 @@ class BadBroker:
         self.says = says
         self.trickle = trickle
         self.acknowledged: list[int] = []
+        self.answers: list[tuple[int, int, int]] = []
         self.connections = 0
         self.port = 0
         self._clients: set[asyncio.Task[None]] = set()
@@ -268,6 +275,8 @@ class BadBroker:
                 await self._say(writer)
             elif first >> 4 == 4:
                 self.acknowledged.append(int.from_bytes(body[:2], "big"))
+            elif first >> 4 in (5, 7):
+                self.answers.append((first, int.from_bytes(body[:2], "big"), sum(body[2:3])))
             elif first >> 4 == 14:
                 break
 

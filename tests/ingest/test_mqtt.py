@@ -238,6 +238,33 @@ async def test_a_right_password_is_accepted(tmp_path: Path) -> None:
         await begin_session(broker)
 
 
+async def test_a_new_password_is_used_at_once(tmp_path: Path) -> None:
+    """The session stays; what was read is acknowledged first, so that nothing comes twice."""
+    with mosquitto(tmp_path, users={"ecluse": "one", "city": "two"}) as broker:
+        await begin_session(broker)
+        async with running(settings(broker), last_connection=1) as (source, reader):
+            reader.acknowledge = True
+            await reader.connected()
+            await send(broker, numbered(500))
+            source.renew(settings(broker, password="two", username="city", filters=[]))  # noqa: S106
+            await reader.until(lambda: source.status.connects == 2, "connected anew")
+            await send(broker, numbered(500, start=500))
+            await reader.until(lambda: len(reader.payloads) >= 1_000, "all of it")
+            assert reader.payloads == [payload for _, payload in numbered(1_000)]
+            assert source.status.session_present
+            assert "u'city'" in broker.log.read_text()
+
+
+async def test_a_refused_one_waits_no_longer_once_it_is_renewed(tmp_path: Path) -> None:
+    """The wait for a person is over when the person has done something."""
+    with mosquitto(tmp_path, users={"ecluse": "right"}) as broker:
+        wrong = settings(broker, password="wrong", refused_retry_s=3_600)  # noqa: S106
+        async with running(wrong) as (source, reader):
+            await reader.until(lambda: source.status.state is SessionState.REFUSED, "refused")
+            source.renew(settings(broker))
+            await reader.until(lambda: source.status.state is SessionState.CONNECTED, "connected", within_s=5)
+
+
 async def test_tls(tmp_path: Path) -> None:
     """With the broker's authority the session works; without it nothing is sent."""
     with mosquitto(tmp_path, tls=True, users={"ecluse": "right"}) as broker:
@@ -297,7 +324,7 @@ async def test_invalid_filters_are_refused(broker: Broker) -> None:
     with pytest.raises(ValueError, match="whole level"):
         MqttSource(settings=settings(broker, filters=[("a+", 1)]), clock=SystemClock())
     with pytest.raises(ValueError, match="QoS"):
-        MqttSource(settings=settings(broker, filters=[("a", 2)]), clock=SystemClock())
+        MqttSource(settings=settings(broker, filters=[("a", 3)]), clock=SystemClock())
 
 
 async def test_silence_is_a_status_and_a_reconnect(broker: Broker) -> None:

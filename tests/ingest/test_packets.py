@@ -10,12 +10,21 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from gateway.ingest import packets
+from gateway.ingest import packets, requests
 from gateway.ingest.answers import Head, Oversize, PingResp
 from gateway.ingest.packets import Scan, Scanner, acknowledgements, batch_of, promised
 from gateway.ingest.wire import ProtocolError, packet, varint
 from gateway.model import Frames
-from tests.ingest.peer import LEVELS, Message, messages, paho_against_us, pieces, read_to_goodbye, welcome
+from tests.ingest.peer import (
+    LEVELS,
+    Message,
+    messages,
+    paho_against_us,
+    pieces,
+    pubrel,
+    read_to_goodbye,
+    welcome,
+)
 
 CUTS = st.lists(st.floats(0, 1), max_size=8)
 PINGRESP = b"\xd0\x00"
@@ -101,7 +110,7 @@ def test_it_agrees_with_pahos_decoder(sent: list[Message], level: int, cuts: lis
         acknowledged = read_to_goodbye(client, ours)
     scans = scan_all(pieces(stream, cuts), level)
     assert columns(scans) == heard
-    assert b"".join(acknowledgements(scan.packet_ids) for scan in scans) == acknowledged
+    assert b"".join(acknowledgements(scan.packet_ids, scan.headers) for scan in scans) == acknowledged
 
 
 @settings(max_examples=40, deadline=None)
@@ -281,11 +290,61 @@ def check_consistent(parts: list[bytes], level: int, max_packet: int) -> None:
 
 
 @settings(deadline=None)
-@given(st.lists(st.integers(0, 0xFFFF), max_size=50))
-def test_acknowledgements_are_pubacks_in_order(numbers: list[int]) -> None:
-    """Four bytes each; QoS 0 (identifier 0) has none."""
-    wanted = b"".join(b"\x40\x02" + number.to_bytes(2, "big") for number in numbers if number)
-    assert acknowledgements(np.array(numbers, dtype=np.uint16)) == wanted
+@given(st.lists(st.tuples(st.integers(0, 0xFFFF), st.sampled_from((1, 2)), st.sampled_from((0, 9)))))
+def test_acknowledgements_are_in_order(sent: list[tuple[int, int, int]]) -> None:
+    """PUBACK, or PUBREC at QoS 2, without a reason; none for QoS 0 (identifier 0), whatever the flags."""
+    numbers = np.array([number for number, _, _ in sent], dtype=np.uint16)
+    headers = np.array([0x30 | qos << 1 | flags for _, qos, flags in sent], dtype=np.uint8)
+    wanted = b"".join(
+        (requests.puback, requests.pubrec)[qos - 1](number) for number, qos, _ in sent if number
+    )
+    assert acknowledgements(numbers, headers) == wanted
+
+
+@settings(deadline=None)
+@given(
+    st.lists(messages(3, qos=(0, 1, 2)) | st.integers(1, 0xFFFF), max_size=12),
+    LEVELS,
+    CUTS,
+    st.booleans(),
+)
+def test_releases_stand_among_the_uplinks(
+    sent: list[list[Message] | int],
+    level: int,
+    cuts: list[float],
+    pings: bool,  # noqa: FBT001 - hypothesis gives it
+) -> None:
+    """PUBRELs keep their place in stream and frames, however it is cut; the journal gives them back."""
+    stream, packets_only, steps, count = b"", b"", list[tuple[int, int]](), 0
+    for part in sent:
+        frames = pubrel(part) if isinstance(part, int) else b"".join(m.frame(level) for m in part)
+        stream, packets_only = stream + frames + PINGRESP * pings, packets_only + frames
+        if isinstance(part, int):
+            steps.append((part, -1))
+            continue
+        steps += [(m.packet_id, count + n) for n, m in enumerate(part) if m.qos == 2]
+        count += len(part)
+    scans = scan_all(pieces(stream, cuts), level)
+    assert b"".join(scan.frames for scan in scans) == packets_only
+    batch = batch_of(record(packets_only, count, level), position=1)
+    assert list(batch.qos_2_steps()) == steps
+    assert batch.has_qos_2 == bool(steps)
+    found, before = list[tuple[int, int]](), 0
+    for scan in scans:
+        again = batch_of(record(scan.frames, len(scan), level), position=1)
+        found += [(number, place + before if place >= 0 else -1) for number, place in again.qos_2_steps()]
+        before += len(scan)
+    assert found == steps
+
+
+def test_a_release_with_a_reason_is_one() -> None:
+    """MQTT 5 has longer forms of PUBREL: with a reason code, with properties; 3.1.1 has not."""
+    with_reason, with_text = b"\x62\x03\x00\x07\x92", b"\x62\x07\x00\x08\x00\x03\x1f\x00\x00"
+    (scan,) = scan_all([with_reason + pubrel(9) + with_text], 5)
+    assert scan.releases is not None
+    assert scan.releases.packet_ids.tolist() == [7, 9, 8]
+    for broken in (b"\x62\x02\x00\x00", b"\x60\x02\x00\x01", b"\x62\x01\x00"):
+        assert scan_until_error([broken + bytes(4)], 5)[1] is not None
 
 
 def record(frames: bytes, count: int, level: int = 5) -> Frames:
@@ -311,6 +370,8 @@ def test_a_journalled_record_becomes_the_batch_that_it_was(sent: list[Message], 
         pytest.param(Message("t", b"p").frame(5) * 2, 1, id="one too many"),
         pytest.param(Message("t", b"p").frame(5)[:-1], 1, id="cut short"),
         pytest.param(Message("t", b"p").frame(5) + PINGRESP, 1, id="another packet"),
+        pytest.param(pubrel(4), 1, id="a release in place of an uplink"),
+        pytest.param(pubrel(0), 0, id="a release of nothing"),
         pytest.param(b"\xff" * 20, 1, id="noise"),
     ],
 )

@@ -22,7 +22,7 @@ def test_three_closings_within_a_minute_are_a_takeover() -> None:
     guard = TakeoverGuard()
     guard.closed(0)
     guard.closed(1 * NS)
-    guard.unreachable()
+    guard.explained()
     assert not guard.closed(2 * NS)
 
 

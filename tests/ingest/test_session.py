@@ -7,12 +7,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.ingest import requests
-from gateway.ingest.answers import Oversize
+from gateway.ingest.answers import Grant, Oversize
 from gateway.ingest.packets import Scan
 from gateway.ingest.requests import Connect
 from gateway.ingest.session import Ended, Event, Granted, Opened, Refusal, Refused, Session
 from gateway.ingest.wire import ProtocolError, packet
-from tests.ingest.peer import LEVELS, Message, messages, pieces
+from tests.ingest.peer import LEVELS, Message, messages, pieces, pubrel
 
 WELCOME = {4: b"\x20\x02\x00\x00", 5: b"\x20\x03\x00\x00\x00"}
 
@@ -81,12 +81,13 @@ def test_uplinks_stand_before_a_farewell() -> None:
 
 
 def test_grants_are_matched_with_what_was_asked() -> None:
-    """A failure, and a QoS below the one asked for, are refusals."""
+    """Each filter with the QoS granted; a failure is a refusal."""
     session = opened(5)
-    session.subscribe([("a", 1), ("b", 1), ("c", 0)])
-    assert session.take_output() == requests.subscribe(1, [("a", 1), ("b", 1), ("c", 0)], 5)
+    session.subscribe([("a", 1), ("b", 2), ("c", 0)])
+    assert session.take_output() == requests.subscribe(1, [("a", 1), ("b", 2), ("c", 0)], 5)
     events = list(session.receive(packet(0x90, b"\x00\x01\x00\x01\x00\x87")))
-    assert events == [Granted(("a", "b", "c"), ("b", "c"))]
+    assert events == [Granted((Grant("a", 1, 1), Grant("b", 2, 0), Grant("c", 0, None)))]
+    assert [grant.is_lower for grant in events[0].grants] == [False, True, False]
 
 
 @pytest.mark.parametrize("level", [4, 5])
@@ -101,20 +102,28 @@ def test_an_overlong_uplink_is_told_then_acknowledged(level: int) -> None:
 
 
 def test_an_overlong_uplink_at_qos_0_needs_no_answer() -> None:
-    """Nor does one that breaks the rules by having no identifier."""
+    """Nor does one that breaks the rules by having no identifier. At QoS 2 it is a PUBREC."""
     session = opened(4, max_packet=50)
     for sent in (Message("t", b"x" * 100, qos=0), Message("t", b"x" * 100, packet_id=0)):
         (event,) = session.receive(sent.frame(4))
         assert isinstance(event, Oversize)
         session.acknowledge(event)
     assert session.take_output() == b""
+    (event,) = session.receive(Message("t", b"x" * 100, qos=2, packet_id=6).frame(4))
+    assert isinstance(event, Oversize)
+    session.acknowledge(event)
+    assert session.take_output() == requests.pubrec(6)
 
 
-def test_an_old_pubrel_is_answered() -> None:
-    """So that the broker can free the identifier."""
-    session = opened(4)
-    assert list(session.receive(b"\x62\x02\x00\x05")) == []
-    assert session.take_output() == requests.pubcomp(5)
+@pytest.mark.parametrize("level", [4, 5])
+def test_qos_2_is_answered_by_nobody_but_the_caller(level: int) -> None:
+    """Neither PUBLISH nor PUBREL is answered here: what they say must be durable first."""
+    session = opened(level)
+    (event,) = session.receive(Message("t", b"p", qos=2, packet_id=5).frame(level) + pubrel(5))
+    assert isinstance(event, Scan)
+    assert event.releases is not None
+    assert event.releases.packet_ids.tolist() == [5]
+    assert session.take_output() == b""
 
 
 @pytest.mark.parametrize(
@@ -122,7 +131,7 @@ def test_an_old_pubrel_is_answered() -> None:
     [
         pytest.param(WELCOME[4], id="a second CONNACK"),
         pytest.param(b"\x90\x03\x00\x09\x01", id="an unasked SUBACK"),
-        pytest.param(Message("t", b"", qos=2).frame(4), id="QoS 2"),
+        pytest.param(Message("t", b"", qos=3).frame(4), id="QoS 3"),
     ],
 )
 def test_what_does_not_belong_is_an_error(stream: bytes) -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
+import os
 import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ from tests.databases import fetch
 from tests.processes import stop, wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     from firmware_sim.clock import Scale
     from tests.brokers import Broker
@@ -33,11 +34,17 @@ ASK_EVERY_S = 0.1
 
 @dataclass
 class GatewayProcess:
-    """A gateway with its files under `folder`; it may be killed and started again."""
+    """A gateway with its files under `folder`; it may be killed and started again.
+
+    `module` is what is run, `environment` what it is given beside the test's own.
+    """
 
     folder: Path
     process: subprocess.Popen[bytes] | None = None
     starts: int = 0
+    program: Sequence[str] = ("-m", "gateway")
+    """What Python runs as `ecluse`."""
+    environment: dict[str, str] = field(default_factory=dict)
 
     @property
     def state(self) -> Path:
@@ -63,14 +70,25 @@ class GatewayProcess:
             return (self.state / "http.address").read_text(encoding="utf-8").strip()
         return ""
 
-    def start(self, *, ready: bool = True) -> None:
-        """Start it (again); return once it answers and is connected, unless `ready` is False."""
+    def start(self, *, ready: bool = True, also: Mapping[str, str] | None = None) -> None:
+        """Start it (again); return once it answers and is connected, unless `ready` is False.
+
+        `also`: its environment in this life alone.
+        """
         assert self.process is None or self.process.poll() is not None, "it runs already"
-        (self.state / "http.address").unlink(missing_ok=True)
-        command = [sys.executable, "-m", "gateway", "run", "--config", str(self.folder / "ecluse.toml")]
+        address = self.state / "http.address"
+        if address.exists():  # on a disk that is read-only even a file that is not there cannot be unlinked
+            address.unlink()
+        command = [sys.executable, *self.program, "run", "--config", str(self.folder / "ecluse.toml")]
+        environment = os.environ | self.environment | dict(also or {})
         with (self.folder / "gateway.log").open("ab") as out:
             self.process = subprocess.Popen(
-                command, stdout=out, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, cwd=PROJECT
+                command,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
+                cwd=PROJECT,
+                env=environment,
             )
         self.starts += 1
         if ready:

@@ -14,7 +14,7 @@ from firmware_sim import traffic, waste, water
 from firmware_sim.model import DAY, MINUTE
 from gateway.ingest.packets import batch_of
 from gateway.journal.journal import Journal
-from gateway.model import Frames
+from gateway.model import ControlKind, Frames
 from tests.integration.oracle import Truth
 
 if TYPE_CHECKING:
@@ -65,16 +65,30 @@ async def recount(state: Path, ledger: Contents, specs: Iterable[Spec]) -> Recou
         expected.setdefault((entry.topic.encode(), entry.payload), entry.expect)
     found = Recount(truth=Truth(by_device.values()))
     journal = await Journal.open(state / "journal", retention_ns=365 * DAY, retention_bytes=1 << 40)
+    shifts = await _shifts(journal)
     async with contextlib.aclosing(journal.read(0)) as records:
         async for position, record in records:
             if not isinstance(record, Frames):
                 continue
+            received_ns = record.received_ns + shifts.get(position, 0)
             batch = batch_of(record, position)
             for topic, payload in zip(batch.topics, batch.payloads, strict=True):
                 found.uplinks["journalled"] += 1
                 found.heard.add((topic, payload))
-                _count(found, (topic, payload), record.received_ns, expected[topic, payload], by_device)
+                _count(found, (topic, payload), received_ns, expected[topic, payload], by_device)
     await journal.close()
+    return found
+
+
+async def _shifts(journal: Journal) -> dict[int, int]:
+    """Return by how much the receive times of records are to be shifted, by position."""
+    found: dict[int, int] = {}
+    async with contextlib.aclosing(journal.read(0)) as records:
+        async for position, record in records:
+            if not isinstance(record, Frames) and record.kind is ControlKind.CLOCK_SETTLED:
+                begins = orjson.loads(record.body)["shifts"]
+                for (first, shift_ns), (behind, _) in zip(begins, [*begins[1:], (position, 0)], strict=True):
+                    found |= dict.fromkeys(range(first, behind), shift_ns)
     return found
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 import urllib.parse
 from collections import defaultdict
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import duckdb
 import orjson
 
 from tests.databases import fetch
-from tests.integration.oracle import FAMILIES, bounds
+from tests.integration.oracle import FAMILIES, bounds, number
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
@@ -108,26 +109,54 @@ def _add(table: Table, columns: list[str], rows: Iterable[list[Any]], measuremen
         table[key] = {name: row[place] for name, place in fields if row[place] is not None}
 
 
-def assert_same(expected: Tables, actual: Tables, *, where: str, without: Collection[str] = JUDGED) -> int:
-    """Hold two sets of points to each other, both ways; return how many points were compared.
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A point that is not as it must be. `doubled`: it is of nobody, or counts something more than once."""
+
+    text: str
+    doubled: bool = False
+
+
+def differences(
+    expected: Tables, actual: Tables, *, without: Collection[str] = JUDGED
+) -> tuple[list[Difference], int]:
+    """Hold two sets of points to each other, both ways; return what differs, and how many were compared.
 
     `without`: fields that only the one side may have.
     """
-    problems: list[str] = []
+    found: list[Difference] = []
     count = 0
     for measurement, points in expected.items():
         stored = actual.get(measurement, {})
-        problems += [f"{measurement} {key}: not stored" for key in points.keys() - stored.keys()]
-        problems += [
-            f"{measurement} {key}: of nobody: {stored[key]}" for key in stored.keys() - points.keys()
+        found += [Difference(f"{measurement} {key}: not stored") for key in points.keys() - stored.keys()]
+        found += [
+            Difference(f"{measurement} {key}: of nobody: {stored[key]}", doubled=True)
+            for key in stored.keys() - points.keys()
         ]
         for key in points.keys() & stored.keys():
             count += 1
             had = {name: value for name, value in stored[key].items() if name not in without}
             if not same(points[key], had):
-                problems.append(f"{measurement} {key}: {difference(points[key], had)}")
-    assert not problems, f"{where}: {len(problems)} of {count} differ\n" + "\n".join(sorted(problems)[:20])
+                text = f"{measurement} {key}: {difference(points[key], had)}"
+                found.append(Difference(text, doubled=_counts_more(points[key], had)))
+    return found, count
+
+
+def assert_same(expected: Tables, actual: Tables, *, where: str, without: Collection[str] = JUDGED) -> int:
+    """Hold two sets of points to each other, as `differences` does; return how many points were compared."""
+    found, count = differences(expected, actual, without=without)
+    problems = sorted(one.text for one in found)
+    assert not problems, f"{where}: {len(problems)} of {count} differ\n" + "\n".join(problems[:20])
     return count
+
+
+def _counts_more(expected: Mapping[str, Value], actual: Mapping[str, Value]) -> bool:
+    """Tell whether a window counts more readings than there are, or sums more."""
+    return any(
+        number(actual[name]) > number(value)
+        for name, value in expected.items()
+        if name.endswith(("_count", "_sum")) and name in actual
+    )
 
 
 def same(expected: Mapping[str, Value], actual: Mapping[str, Value]) -> bool:

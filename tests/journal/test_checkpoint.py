@@ -155,9 +155,9 @@ def test_a_damaged_state_gives_way_to_its_newest_copy(tmp_path: Path) -> None:
     damage(tmp_path / NAME)
     again = Checkpoint.open_newest_sound(tmp_path)
     assert again.opened.source == f"state-{5:016d}.db"
-    assert [name for name, _ in again.opened.refused] == [NAME]
+    assert [(aside.name, aside.kept_as) for aside in again.opened.aside] == [(NAME, f"{NAME}.damaged-1")]
     assert (again.position, again.load("rows", "a", 0)) == (5, [b"precious 5"])
-    assert (tmp_path / "state.db.damaged").exists()
+    assert b"qrecious" in (tmp_path / f"{NAME}.damaged-1").read_bytes()
     again.commit(*at(6, a=b"goes on"))
     again.close()
     once_more = Checkpoint.open_newest_sound(tmp_path)
@@ -176,8 +176,22 @@ def test_a_damaged_copy_gives_way_to_the_older_one(tmp_path: Path) -> None:
     damage(damaged)
     again = Checkpoint.open_newest_sound(tmp_path)
     assert again.position == 3
-    assert len(again.opened.refused) == 2
+    assert [aside.name for aside in again.opened.aside] == [NAME, damaged.name]
+    assert again.copies() == [tmp_path / f"state-{3:016d}.db"]
     again.close()
+
+
+def test_no_damaged_file_takes_the_place_of_another(tmp_path: Path) -> None:
+    """Each is kept, whatever happened before."""
+    first = Checkpoint.open_newest_sound(tmp_path)
+    first.commit(*at(3, a=b"precious"))
+    first.copy()
+    first.close()
+    for _ in range(3):
+        damage(tmp_path / NAME)
+        Checkpoint.open_newest_sound(tmp_path).close()
+    kept = sorted(path.name for path in tmp_path.glob("*.damaged-*"))
+    assert kept == [f"{NAME}.damaged-{number}" for number in (1, 2, 3)]
 
 
 def test_a_state_that_is_gone_is_taken_from_its_copy(tmp_path: Path) -> None:

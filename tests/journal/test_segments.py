@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import sqlite3
 from typing import TYPE_CHECKING, Any
@@ -135,10 +136,25 @@ def test_another_version_is_refused_by_name(tmp_path: Path) -> None:
     """A segment of a newer Écluse is neither read nor set aside."""
     filled(tmp_path, segments=1, records=2)
     connection = sqlite3.connect(files(tmp_path)[0])
-    connection.execute("PRAGMA user_version=2")
+    connection.execute("PRAGMA user_version=3")
     connection.close()
-    with pytest.raises(JournalError, match="format version 2"):
+    with pytest.raises(JournalError, match="format version 3"):
         open_segments(tmp_path, 1, 0)
+
+
+def test_a_journal_of_an_older_version_is_read_and_marked(tmp_path: Path) -> None:
+    """All of it; what is appended then may be of the newer version, so the files say so."""
+    filled(tmp_path, segments=2, records=2)
+    for file in files(tmp_path):
+        with contextlib.closing(sqlite3.connect(file)) as connection:
+            connection.execute("PRAGMA user_version=1")
+    found, aside, journal = read_all(tmp_path)
+    assert (sorted(found), aside) == ([1, 2, 3, 4], set())
+    assert journal.append([frames(5)]) == 5
+    journal.close()
+    for file in files(tmp_path):
+        with contextlib.closing(sqlite3.connect(file)) as connection:
+            assert connection.execute("PRAGMA user_version").fetchone() == (2,)
 
 
 def test_a_file_that_is_no_segment_is_refused_by_name(tmp_path: Path) -> None:
@@ -157,8 +173,11 @@ async def test_the_journal_counts_and_lists_what_it_set_aside(tmp_path: Path) ->
         assert len([row async for row in journal.read(0)]) == 8
     assert [(d.first, d.last) for d in journal.damaged] == [(5, 8)]
     assert journal.figures().set_aside == 4
-    await journal.trim(13)  # a damaged segment is trimmed like any other
+    assert journal.file_of(6) == files(tmp_path)[1].name
+    await journal.trim(13)  # a damaged segment goes like any other, but is kept
     assert journal.first == 9
+    kept = [path.read_bytes() for path in tmp_path.glob("*.damaged-1")]  # noqa: ASYNC240 - of a test
+    assert kept == [b"gone"]
     await journal.close()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from gateway.ingest import packets
-from tests.ingest.peer import LEVELS, messages
+from tests.ingest.peer import LEVELS, messages, pubrel
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -28,12 +29,14 @@ def found(data: bytes, level: int, max_packet: int, max_count: int, twin: Module
         patch.setattr(packets, "_FRAMING", twin)
         scan, used, needed, error = packets._scan(data, level, max_packet, max_count)
     columns = (scan.topics, scan.payloads, scan.headers.tolist(), scan.packet_ids.tolist())
-    return columns, scan.frames, scan.answers, used, needed, str(error)
+    released = scan.releases and (scan.releases.packet_ids.tolist(), scan.releases.places.tolist())
+    return columns, scan.frames, scan.answers, released, used, needed, str(error)
 
 
 @SAME
 @given(
-    sent=messages(max_size=8),
+    sent=messages(max_size=8, qos=(0, 1, 2)),
+    released=st.lists(st.sampled_from((0, 1, 9, 0xFFFF)), max_size=8),
     level=LEVELS,
     cut=st.floats(0, 1),
     flips=st.lists(st.tuples(st.floats(0, 1), st.integers(0, 255)), max_size=3),
@@ -42,13 +45,15 @@ def found(data: bytes, level: int, max_packet: int, max_count: int, twin: Module
 def test_same_in_streams_that_were_damaged(
     twin: ModuleType,
     sent: list[Message],
+    released: list[int],
     level: int,
     cut: float,
     flips: list[tuple[float, int]],
     limits: tuple[int, int],
 ) -> None:
-    """Whole packets, packets cut off anywhere, and packets with bytes changed."""
-    stream = bytearray(b"".join(message.frame(level) for message in sent))
+    """Whole packets, packets cut off anywhere, and packets with bytes changed; PUBRELs among them."""
+    pairs = zip_longest((message.frame(level) for message in sent), map(pubrel, released), fillvalue=b"")
+    stream = bytearray(b"".join(frame + release for frame, release in pairs))
     for place, byte in flips:
         if stream:
             stream[min(int(place * len(stream)), len(stream) - 1)] = byte
@@ -62,6 +67,8 @@ def test_same_in_streams_that_were_damaged(
 @example(data=b"\x30\x02\x00\x00", level=4)
 @example(data=b"\x32\x05\x00\x01t\x00\x01", level=5)
 @example(data=b"\x30\x05\x00\x01t\xff\x00", level=5)
+@example(data=b"\x62\x02\x00", level=5)
+@example(data=b"\x62\x03\x00\x01\x92\x62\x02\x00\x01\x60\x02\x00\x01", level=5)
 def test_same_in_noise(twin: ModuleType, data: bytes, level: int) -> None:
     """What begins like a PUBLISH and is none."""
     assert found(data, level, 1 << 20, 100, twin) == found(data, level, 1 << 20, 100, None)
@@ -73,9 +80,12 @@ def test_it_takes_what_is_usual(twin: ModuleType) -> None:
     topics: list[bytes] = []
     payloads: list[bytes] = []
     headers, ids = bytearray(), list[int]()
-    at = twin.publishes(frame * 3 + frame[:4], 5, 1 << 20, 100, topics, payloads, headers, ids)
-    assert (at, topics, payloads) == (3 * len(frame), [b"a/b"] * 3, [b"{}"] * 3)
+    released, places = list[int](), list[int]()
+    data = frame * 2 + pubrel(8) + frame + frame[:4]
+    at = twin.deliveries(data, 5, 1 << 20, 100, topics, payloads, headers, ids, released, places)
+    assert (at, topics, payloads) == (3 * len(frame) + 4, [b"a/b"] * 3, [b"{}"] * 3)
     assert (bytes(headers), ids) == (b"\x32" * 3, [7] * 3)
+    assert (released, places) == ([8], [2])
 
 
 def test_it_can_be_left_out() -> None:

@@ -196,15 +196,25 @@ async def test_what_cannot_be_read_is_said(tmp_path: Path) -> None:
         connection.execute("CREATE TABLE t (x)")
     with pytest.raises(StateError, match="another kind"):
         QuarantineReader.open(other)
-    with pytest.raises(StateError, match="another kind"):
-        await QuarantineStore.open(other, per_device=1, total=1)
+    store = await QuarantineStore.open(other, per_device=1, total=1)
+    assert store.aside is not None
+    assert (tmp_path / store.aside.kept_as).exists()
+    assert store.rows == 0
+    await store.close()
 
 
-async def test_an_altered_payload_is_marked(store: QuarantineStore, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "altered",
+    [
+        *("payload = x'00'", "topic = x'00'", "device = 'bin-7'", "reason = 'too old'", "detail = ''"),
+        *("received_ns = 7", "profile = 'p'", "payload = 'text'"),
+    ],
+)
+async def test_an_altered_row_is_marked(store: QuarantineStore, tmp_path: Path, altered: str) -> None:
     """It is shown, so that a person can see it, and never passed for what was received."""
     await store.put([refused(1, payload=b"{1"), refused(2)])
     with closing(sqlite3.connect(tmp_path / "quarantine.db")) as connection, connection:
-        connection.execute("UPDATE refused SET payload = x'00' WHERE position = 1")
+        connection.execute(f"UPDATE refused SET {altered} WHERE position = 1")  # noqa: S608 - ours
     assert [(row.position, row.damaged) for row in await store.list()] == [(2, False), (1, True)]
 
 
@@ -257,4 +267,30 @@ async def test_a_crash_and_its_replay_change_nothing(
     assert store.rows + store.evicted == len(put)
     if len(put) <= 9:  # over that, what a batch evicts in all depends on what came with it
         assert set(await keys(store)) == modelled(put, 4, 9)
+    await store.close()
+
+
+async def test_a_damaged_file_is_set_aside_and_its_sound_rows_stay(tmp_path: Path) -> None:
+    """The gateway starts; what is missing counts as evicted, once it is told how many there were."""
+    path = tmp_path / "quarantine.db"
+    store = await QuarantineStore.open(path, per_device=1000, total=1000)
+    rows = [refused(n, payload=b"%d" % n * 1000) for n in range(1, 101)]
+    await store.put(rows)
+    await store.close()
+    with path.open("r+b") as file:
+        file.seek(path.stat().st_size // 2 // 8192 * 8192)
+        file.write(b"\xff" * 300)
+    store = await QuarantineStore.open(path, per_device=1000, total=1000)
+    assert store.aside is not None
+    assert (tmp_path / store.aside.kept_as).exists()
+    assert 50 < store.rows < 100
+    found = await store.list(limit=1000)
+    assert not any(row.damaged for row in found)
+    assert {row.payload for row in found} < {row.payload for row in rows}
+    missing = 100 - store.rows
+    assert await store.require(100) == missing
+    assert await store.require(100) == 0
+    assert (store.rows, store.evicted) == (100 - missing, missing)
+    await store.put([refused(101)])
+    assert store.rows == 101 - missing
     await store.close()

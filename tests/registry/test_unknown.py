@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @contextlib.contextmanager
-def store(tmp_path: Path, **given: int) -> Iterator[UnknownDevices]:
+def store(tmp_path: Path, **given: Any) -> Iterator[UnknownDevices]:
     """Open the list of strangers, and close it."""
     strangers = UnknownDevices(tmp_path / "unknown.db", **given)
     try:
@@ -53,6 +53,17 @@ def test_the_list_survives_a_restart(tmp_path: Path) -> None:
         hear(strangers, "x", 1)
     with store(tmp_path) as strangers:
         assert [stranger.device for stranger in strangers.list()] == ["x"]
+
+
+def test_a_damaged_list_begins_anew(tmp_path: Path) -> None:
+    """It is kept beside, and said; the gateway starts."""
+    (tmp_path / "unknown.db").write_bytes(b"no database" * 1000)
+    with store(tmp_path, mend=True) as strangers:
+        hear(strangers, "x", 1)
+        strangers.flush()
+        assert len(strangers.list()) == 1
+        assert strangers.aside is not None
+    assert (tmp_path / "unknown.db.damaged-1").exists()
 
 
 def test_samples_are_bounded(tmp_path: Path) -> None:

@@ -198,6 +198,21 @@ async def test_user_and_password_of_influxdb_1(tmp_path: Path) -> None:
 
 
 @pytest.mark.influxdb
+async def test_a_renewed_token_is_in_the_next_request(tmp_path: Path) -> None:
+    """Of both clients: nothing that was opened with the old one is used again."""
+    token = str(uuid.uuid4())
+    with influxdb(tmp_path) as influx, influx_v2_stand_in(influx, token=token) as url:
+        async with sink(api=Api.INFLUXDB2, org="city", url=url, token="old") as db:  # noqa: S106 - it is wrong
+            with pytest.raises(SinkUnavailable):
+                await db.check()
+            with pytest.raises(SinkUnavailable):
+                await db.write([LINE])
+            db.renew(username="", token=token)
+            await db.write([LINE])
+            assert "stand-in" in await db.check()
+
+
+@pytest.mark.influxdb
 async def test_bucket_organisation_and_token_of_influxdb_2(tmp_path: Path) -> None:
     """Each wrong one is told by the check already."""
     token = str(uuid.uuid4())

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gateway.errors import StateError
-from gateway.sinks.outbox import Depth, Entry, Outbox, SinkTotals
+from gateway.sinks.outbox import Depth, Entry, Outbox, Settled, SinkTotals
 from tests.crash import killed_while_writing
 from tests.sinks.outboxes import MANY, answer, balanced, checkpoint, crashed, entry, rows
 
@@ -43,13 +43,27 @@ async def test_what_everyone_has_is_deleted(tmp_path: Path) -> None:
     assert [seq for seq, _ in rows(path)] == list(range(201, 301))
 
 
-async def test_a_file_of_another_kind_is_refused(tmp_path: Path) -> None:
-    """Neither overwritten nor guessed at."""
-    for name, content in (("a.db", b"no database" * 1000), ("b.db", b"")):
-        (tmp_path / name).write_bytes(content)
-        with pytest.raises(StateError) as refused:
-            await Outbox.open(tmp_path / name, max_bytes=1)
-        assert refused.value.hint
+@pytest.mark.parametrize("content", [b"no database" * 1000, b""])
+async def test_a_file_of_another_kind_is_set_aside(tmp_path: Path, content: bytes) -> None:
+    """Neither overwritten nor guessed at, and no reason not to start."""
+    path = tmp_path / "outbox.db"
+    path.write_bytes(content)
+    outbox = await Outbox.open(path, max_bytes=1)
+    assert outbox.aside is not None
+    assert (tmp_path / outbox.aside.kept_as).read_bytes() == content
+    await outbox.close()
+
+
+async def test_another_version_is_refused(tmp_path: Path) -> None:
+    """It is no damage, and is left alone."""
+    path = tmp_path / "outbox.db"
+    await (await Outbox.open(path, max_bytes=1)).close()
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA user_version=9")
+    with pytest.raises(StateError, match="format version 9") as refused:
+        await Outbox.open(path, max_bytes=1)
+    assert refused.value.hint
+    assert not list(tmp_path.glob("*.damaged-*"))  # noqa: ASYNC240 - of a test
 
 
 async def test_a_cancelled_settle_is_finished_all_the_same(tmp_path: Path) -> None:
@@ -256,3 +270,64 @@ async def drained(path: Path) -> None:
         assert all(found == entry(seq, size=1000) for seq, found in got.items())
         with contextlib.suppress(StateError):
             await outbox.close()
+
+
+async def checkpointed(path: Path, *, entries: int) -> Settled:
+    """Leave a file with entries of which one sink has none and another half; and a checkpoint of all."""
+    outbox = await Outbox.open(path, max_bytes=MANY)
+    for sink in ("dead", "half"):
+        await outbox.register(sink, "hold")
+    await outbox.append([entry(n, size=5000) for n in range(1, entries + 1)])
+    await answer(outbox, "half", entries // 2, refused=7)
+    settled = await outbox.settle()
+    outbox.checkpointed(settled.end)
+    await outbox.close()
+    return settled
+
+
+async def everything(outbox: Outbox, sink: str) -> dict[int, Entry]:
+    """Let a sink take all that it is given."""
+    got: dict[int, Entry] = {}
+    while handed := await outbox.next(sink, MANY, 100_000):
+        got.update(handed)
+        await outbox.advance(sink, handed[-1][0])
+    return got
+
+
+@pytest.mark.parametrize("where", ["first page", "middle", "a book", "gone"])
+async def test_a_damaged_file_is_set_aside_and_its_sound_entries_go_on(tmp_path: Path, where: str) -> None:
+    """Nothing altered is sent, what cannot be read counts as dropped, books go on from the checkpoint's."""
+    path = tmp_path / "outbox.db"
+    settled = await checkpointed(path, entries=100)
+    if where == "a book":
+        with contextlib.closing(sqlite3.connect(path)) as connection, connection:
+            connection.execute("UPDATE cursors SET points = points + 1")
+    elif where == "gone":
+        path.unlink()
+    else:
+        flipped(path, 0 if where == "first page" else path.stat().st_size // 2 // 8192 * 8192, b"\xff" * 500)
+    outbox = await Outbox.open(path, max_bytes=MANY)
+    assert (outbox.aside is None) == (where == "gone")
+    for sink in ("dead", "half"):
+        await outbox.register(sink, "hold")
+    assert (await outbox.recover(settled.end, settled.cursors, settled.standing)).end == 100
+    assert outbox.cursors() == {"dead": 0, "half": 50}
+    await outbox.append([entry(101, size=5000)])
+    for sink, begins in (("dead", 1), ("half", 51)):
+        got = await everything(outbox, sink)
+        assert all(found == entry(seq, size=5000) for seq, found in got.items())
+        missing = set(range(begins, 102)) - got.keys()
+        assert 101 in got
+        totals = outbox.totals(sink)
+        assert balanced(totals)
+        assert (totals.made, totals.dropped) == (1010, 10 * len(missing))
+        assert totals.refused == (7 if sink == "half" else 0)
+        if where == "a book":
+            assert not missing
+        if where == "middle":
+            assert len(missing) < 60
+    await outbox.close()
+    again = await Outbox.open(path, max_bytes=MANY)
+    assert again.aside is None
+    assert again.end == 101
+    await again.close()

@@ -157,6 +157,28 @@ async def test_a_sink_that_is_away_is_asked_again_ever_more_seldom(desk: Desk) -
     assert (writer.status.retries, writer.status.last_error) == (9, "down")
 
 
+async def test_a_woken_writer_tries_at_once(desk: Desk) -> None:
+    """A token was exchanged, say: the wait of minutes is over. Woken while all is well, it does nothing."""
+    waits = asyncio.Event()
+
+    async def sleep(_seconds: float) -> None:
+        waits.set()
+        await asyncio.Event().wait()
+
+    desk.sink.script = [SinkUnavailable("401", retry_after_s=300)]
+    await desk.outbox.append(entries(b"a"))
+    writer = desk.writer()
+    writer._sleep = sleep
+    writer.wake()
+    running = asyncio.create_task(desk.finished(writer))
+    await waits.wait()
+    assert desk.sink.stored == []
+    writer.wake()
+    async with asyncio.timeout(10):
+        await running
+    assert desk.sink.stored == [b"a"]
+
+
 async def test_chance_shortens_waits_and_a_server_may_lengthen_them(desk: Desk) -> None:
     """Jitter takes up to a half off; Retry-After is the least, up to five minutes."""
     writer = desk.writer()
