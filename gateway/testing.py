@@ -178,10 +178,10 @@ class MemorySource:
         self._broker.news.set()
 
     def hold(self, *, held: bool) -> None:
-        """Nothing: all of its uplinks are at QoS 1."""
+        """Nothing: none of its uplinks is at QoS 0."""
 
     def promised(self, batch: RawBatch) -> RawBatch:
-        """Return the batch: all of its uplinks are at QoS 1."""
+        """Return the batch: none of its uplinks is at QoS 0."""
         return batch
 
     async def stop_reading(self) -> None:

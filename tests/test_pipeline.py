@@ -491,6 +491,33 @@ async def test_a_held_river_refuses_what_nobody_sends_again(tmp_path: Path) -> N
         assert parts.river.held_since_ns == 0
 
 
+async def test_releases_of_qos_2_are_taken_after_a_hold(tmp_path: Path) -> None:
+    """A batch of nothing but PUBRELs holds no uplink, and is no empty one."""
+    clock, broker = ManualClock(START_NS), MemoryBroker(qos=2)
+    async with opened(tmp_path, clock=clock, outbox_bytes=100) as parts:
+
+        class Late(MemorySource):
+            """Its PUBRELs come once the outbox is full."""
+
+            async def batches(self) -> AsyncGenerator[RawBatch, None]:
+                async for batch in super().batches():
+                    while not len(batch) and not parts.log.full:
+                        await asyncio.sleep(0.001)
+                    yield batch
+
+        flowing = Flowing(parts, broker, clock)
+        await parts.want()
+        flowing.connect(Late(broker, clock=clock))
+        broker.publish(topic("bin-1"), bin_uplink(1, 900))
+        await flowing.until(lambda: parts.river.held_since_ns > 0)
+        assert [kept.received for kept in broker.waiting.values()] == [True]
+        waiting = await parts.log.outbox.next(SINK, 10**9, 10**9)
+        await parts.log.outbox.advance(SINK, waiting[-1][0])
+        await flowing.until(lambda: not broker.waiting)
+        await flowing.cut()
+        assert parts.treatment.books.uplinks.journalled == 1
+
+
 async def test_a_held_river_stops(tmp_path: Path) -> None:
     """What is in hand is left to the broker, which gives it to the next run."""
     clock, broker = ManualClock(START_NS), MemoryBroker()
