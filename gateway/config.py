@@ -179,7 +179,9 @@ class Sink(Section):
     @model_validator(mode="after")
     def _complete(self) -> Sink:
         if self.backlog_after < 10**9:
-            raise ValueError("backlog_after: at least 1s; the way through the gateway itself takes a part of that")
+            raise ValueError(
+                "backlog_after: at least 1s; the way through the gateway itself takes a part of that"
+            )
         if self.kind == "embedded":
             return self
         parts = address(self.url)

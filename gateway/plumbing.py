@@ -102,9 +102,7 @@ async def open_logs(settings: config.Settings, closing: Closing) -> list[LogOutl
             await outbox.unregister(gone)
         names = [sink.name for sink in sinks]
         apart = any(sink.order == Order.LIVE for sink in sinks)
-        logs.append(
-            LogOutlet(f"outbox-{name}", outbox, encode=encode, once=once, sinks=names, apart=apart)
-        )
+        logs.append(LogOutlet(f"outbox-{name}", outbox, encode=encode, once=once, sinks=names, apart=apart))
     return logs
 
 

@@ -27,7 +27,8 @@ CALM_S = 600.0
 @dataclass(frozen=True, slots=True)
 class Bounds:
     """What settings allow: bytes of uplinks not acknowledged, and behind open windows; rows in quarantine;
-    bytes of uplinks that wait for a suspect clock."""
+    bytes of uplinks that wait for a suspect clock.
+    """
 
     received: int = 0
     windows: int = 0

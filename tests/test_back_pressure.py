@@ -68,7 +68,10 @@ def uplinks() -> list[tuple[str, bytes]]:
     """Return the flood: two bins, each reading a moment of its own."""
     at_ms = START_NS // 10**6
     return [
-        (f"city/lyon/bin/bin-{1 + n % 2}/up", b'{"seq":%d,"ts":%d,"dist_mm":900,"temp_c":12.5}' % (n, at_ms - n))
+        (
+            f"city/lyon/bin/bin-{1 + n % 2}/up",
+            b'{"seq":%d,"ts":%d,"dist_mm":900,"temp_c":12.5}' % (n, at_ms - n),
+        )
         for n in range(FLOOD)
     ]
 

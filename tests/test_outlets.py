@@ -222,7 +222,11 @@ async def test_what_may_have_been_written_before_is_said(tmp_path: Path, apart: 
     entries = [entry for _, entry in await opened.next("sink", 100, 10**9)]
     await opened.close()
     found = [
-        (line.split(b",")[0].decode(), [int(one.split(b" ")[0][-1:]) for one in entry.body.split(b"\n")], entry.again)
+        (
+            line.split(b",")[0].decode(),
+            [int(one.split(b" ")[0][-1:]) for one in entry.body.split(b"\n")],
+            entry.again,
+        )
         for entry in entries
         for line in [entry.body]
     ]

@@ -350,7 +350,9 @@ def promised(batch: RawBatch) -> RawBatch:
         releases = replace(releases, places=before[releases.places])
     return replace(
         batch,
-        frames=b"".join(frame for frame in _frames(batch.frames) if frame[0] >> 4 != PUBLISH or frame[0] & QOS),
+        frames=b"".join(
+            frame for frame in _frames(batch.frames) if frame[0] >> 4 != PUBLISH or frame[0] & QOS
+        ),
         releases=releases,
         topics=[batch.topics[place] for place in kept.tolist()],
         payloads=[batch.payloads[place] for place in kept.tolist()],

@@ -17,7 +17,9 @@ def keys(body: bytes, times: Collection[int] | None = None) -> list[tuple[int, b
     """Return (place, key) of the points, or of those at these times alone."""
     content = columns.read(body)
     at = dict(columns.roles(content, columns.OWN))["time"].to_numpy()
-    chosen = np.arange(len(at)) if times is None else np.flatnonzero(np.isin(at, np.array([*times], np.int64)))
+    chosen = (
+        np.arange(len(at)) if times is None else np.flatnonzero(np.isin(at, np.array([*times], np.int64)))
+    )
     measurement = columns.measurement(content)
     tags = [
         [(key, value) for value in values.take(chosen).to_pylist()]

@@ -146,8 +146,11 @@ class Cursor:
 
     def answered_behind(self, mark: Mark) -> int:
         """Return how many points behind a place it has answered for."""
-        behind = sum(gap.until.points - max(gap.after.points, mark.points) for gap in self.gaps
-                     if gap.until.seq > mark.seq)
+        behind = sum(
+            gap.until.points - max(gap.after.points, mark.points)
+            for gap in self.gaps
+            if gap.until.seq > mark.seq
+        )
         return self.points - max(mark.points, self.base) - behind
 
 

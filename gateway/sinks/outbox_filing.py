@@ -64,7 +64,9 @@ class Filing:
         """Note that the file has a change."""
         if change.cut is not None:
             self._rows_through = min(self._rows_through, change.cut)
-            self._purged = [(after, min(until, change.cut)) for after, until in self._purged if after < change.cut]
+            self._purged = [
+                (after, min(until, change.cut)) for after, until in self._purged if after < change.cut
+            ]
         if change.held:
             self._rows_through = change.held[-1][0].seq
             self._through = max(self._through, self._rows_through)
@@ -82,7 +84,9 @@ class Filing:
     def purged(self, asked: Sequence[Stretch], left: Sequence[Stretch]) -> None:
         """Note that of the stretches that were asked for no more are left than these."""
         done = sorted([*self._purged, *rest_of(asked, left)])
-        self._purged = list(rest_of([(0, self._rows_through)], list(rest_of([(0, self._rows_through)], done))))
+        self._purged = list(
+            rest_of([(0, self._rows_through)], list(rest_of([(0, self._rows_through)], done)))
+        )
 
     def _unneeded(self) -> list[Stretch]:
         end, _, cursors = self._books

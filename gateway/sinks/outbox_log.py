@@ -305,7 +305,9 @@ class OutboxLog:
     def changed_newer(self) -> list[tuple[str, bytes, int]]:
         """Return the writings that were sent before older ones since the last call, likewise."""
         return [
-            (sink, key, seq) for sink, newer in self._newer.items() for key, seq in newer.take_unsaved().items()
+            (sink, key, seq)
+            for sink, newer in self._newer.items()
+            for key, seq in newer.take_unsaved().items()
         ]
 
     # What follows runs inside the methods above.

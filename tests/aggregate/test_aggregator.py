@@ -150,7 +150,11 @@ def test_a_reading_behind_the_lateness_is_written_raw_only() -> None:
 
 @given(
     batches=st.lists(
-        st.lists(st.tuples(st.integers(0, 120), st.integers(0, 2), st.sampled_from((10.0, 11.0, 90.0))), min_size=1, max_size=6),
+        st.lists(
+            st.tuples(st.integers(0, 120), st.integers(0, 2), st.sampled_from((10.0, 11.0, 90.0))),
+            min_size=1,
+            max_size=6,
+        ),
         min_size=1,
         max_size=8,
     ),

@@ -67,4 +67,7 @@ def test_shares() -> None:
 )
 def test_spans(seconds: float, english: str, french: str) -> None:
     """In the unit that suits them, which does not part from its number."""
-    assert (EN.span(seconds), FR.span(seconds)) == (english.replace(" ", NO_BREAK), french.replace(" ", NO_BREAK))
+    assert (EN.span(seconds), FR.span(seconds)) == (
+        english.replace(" ", NO_BREAK),
+        french.replace(" ", NO_BREAK),
+    )

@@ -200,7 +200,11 @@ async def test_while_held_what_nobody_sends_again_is_refused(broker: Broker) -> 
         await send(broker, numbered(20, start=500), qos=0)
         await eventually(lambda: source.status.messages == 181, "read afterwards")
         later = Reader(source, acknowledge=True)
-        wanted = [payload for start, count in ((200, 50), (400, 30), (500, 20)) for _, payload in numbered(count, start)]
+        wanted = [
+            payload
+            for start, count in ((200, 50), (400, 30), (500, 20))
+            for _, payload in numbered(count, start)
+        ]
         await later.until(lambda: len(later.payloads) >= len(wanted), "given out")
         await later.stop()
         assert sorted(later.payloads) == sorted(wanted)

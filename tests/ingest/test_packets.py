@@ -403,7 +403,9 @@ def test_the_default_maximum_is_mqtts_own() -> None:
     released=st.lists(st.integers(0, 0xFFFF), max_size=30),
     level=LEVELS,
 )
-def test_what_nobody_sends_again_can_be_left_out(sent: list[Message], released: list[int], level: int) -> None:
+def test_what_nobody_sends_again_can_be_left_out(
+    sent: list[Message], released: list[int], level: int
+) -> None:
     """QoS 0 goes, whole frames; what is left, PUBRELs too, is the batch that it would have been alone."""
     pairs = list(itertools.zip_longest(sent, released, fillvalue=0))
     parts: list[Message | int] = [part for pair in pairs for part in pair if part]

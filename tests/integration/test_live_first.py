@@ -44,25 +44,30 @@ def test_what_is_new_goes_first_and_the_last_writings_stand(tmp_path: Path) -> N
     sinks = (influx_sink, away, {"name": "embedded", "kind": "embedded"})
     scale = scale_from(BEGINS, speed=SPEED)
     more = {"broker": {"silence": "10min"}, "checkpoint": {"every": "1s"}}
-    with mosquitto(tmp_path / "broker") as broker, gateway(
-        tmp_path, broker, *sinks, scale=scale, more=more
-    ) as running:
+    with (
+        mosquitto(tmp_path / "broker") as broker,
+        gateway(tmp_path, broker, *sinks, scale=scale, more=more) as running,
+    ):
         with city(tmp_path, broker, scale=scale, devices=DEVICES) as people:
             for _ in range(2):
                 with influxdb(tmp_path / "influx", port=port) as influx:
                     before = running.wait(lambda now: now["sinks"]["influx"]["stored"] > 500, "it flows")
                     influx.process.kill()
                 running.wait(
-                    lambda now, at=before: now["sinks"]["influx"]["waiting"] > 8_000
-                    and now["sinks"]["influx"]["made"] > at["sinks"]["influx"]["made"] + 8_000,
+                    lambda now, at=before: (
+                        now["sinks"]["influx"]["waiting"] > 8_000
+                        and now["sinks"]["influx"]["made"] > at["sinks"]["influx"]["made"] + 8_000
+                    ),
                     "an outage",
                     within_s=90,
                 )
             with influxdb(tmp_path / "influx", port=port) as influx:
                 behind = running.wait(lambda now: _behind(now) > 0, "stepped over", within_s=60)
                 running.wait(
-                    lambda now: 0 < _behind(now) < _behind(behind)
-                    and now["queues"]["outbox influx"]["items"] - _behind(now) < 2_000,
+                    lambda now: (
+                        0 < _behind(now) < _behind(behind)
+                        and now["queues"]["outbox influx"]["items"] - _behind(now) < 2_000
+                    ),
                     "new ones are there, old ones follow",
                 )
                 for _ in range(2):

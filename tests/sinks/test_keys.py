@@ -24,7 +24,9 @@ TAGS = [
     (("device", "b\\in"), ("site", "é")),
 ]
 FORMATS = pytest.mark.parametrize(
-    ("encode", "bodies"), [(line_protocol.encode, line_keys), (columns.encode, column_keys)], ids=["lines", "columns"]
+    ("encode", "bodies"),
+    [(line_protocol.encode, line_keys), (columns.encode, column_keys)],
+    ids=["lines", "columns"],
 )
 
 
@@ -44,7 +46,11 @@ def points(rows: list[tuple[int, int]], *, more: bool = False, name: str = "wast
     )
 
 
-ROWS = st.lists(st.tuples(st.integers(0, 2), st.integers(-5, 5) | st.integers(-(2**63), 2**63 - 1)), min_size=1, max_size=9)
+ROWS = st.lists(
+    st.tuples(st.integers(0, 2), st.integers(-5, 5) | st.integers(-(2**63), 2**63 - 1)),
+    min_size=1,
+    max_size=9,
+)
 
 
 @FORMATS

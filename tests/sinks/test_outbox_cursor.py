@@ -22,7 +22,9 @@ def cursors(draw: st.DrawFn) -> Cursor:
     places = sorted(draw(st.sets(st.integers(0, END), min_size=1, max_size=7)))
     gaps = [Span(mark(after), mark(until)) for after, until in zip(places[:-1:2], places[1::2], strict=False)]
     last = places[-1]
-    return Cursor("db", "hold", last, 2 * last, 3 * last, 0, gaps=tuple(gap for gap in gaps if gap.until.seq <= last))
+    return Cursor(
+        "db", "hold", last, 2 * last, 3 * last, 0, gaps=tuple(gap for gap in gaps if gap.until.seq <= last)
+    )
 
 
 def waiting(cursor: Cursor, end: int = END) -> set[int]:

@@ -55,7 +55,9 @@ async def test_a_checkpoint_keeps_gaps(tmp_path: Path) -> None:
     assert (cursor.gaps, cursor.fence, cursor.seq) == ((), 0, 4)
 
 
-@pytest.mark.parametrize("what", ["cursors SET points = points + 1", "newer SET seq = 1", "marks SET seq = seq + 1"])
+@pytest.mark.parametrize(
+    "what", ["cursors SET points = points + 1", "newer SET seq = 1", "marks SET seq = seq + 1"]
+)
 async def test_damaged_books_come_from_the_checkpoint(tmp_path: Path, what: str) -> None:
     """With the gap; what is behind is sent as before, without the point of which a newer writing was."""
     path = tmp_path / "outbox.db"

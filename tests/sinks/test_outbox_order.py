@@ -46,7 +46,9 @@ def made(versions: Mapping[int, int], at: int = 1, *, again: bool = False) -> En
     return Entry(body, len(versions), at, again=again)
 
 
-async def opened(path: Path, *, memory_bytes: int = MANY, max_bytes: int = MANY, policy: str = "hold") -> Outbox:
+async def opened(
+    path: Path, *, memory_bytes: int = MANY, max_bytes: int = MANY, policy: str = "hold"
+) -> Outbox:
     outbox = await Outbox.open(path, max_bytes=max_bytes, memory_bytes=memory_bytes)
     await outbox.register("db", policy, "live")
     return outbox
@@ -287,7 +289,11 @@ class Run:
             await self.outbox.append([made(first | again, self.time, again=bool(again))])
             return
         await self.outbox.append(
-            [made(versions, self.time, again=flag) for versions, flag in ((first, False), (again, True)) if versions]
+            [
+                made(versions, self.time, again=flag)
+                for versions, flag in ((first, False), (again, True))
+                if versions
+            ]
         )
 
     async def send(self) -> None:
@@ -339,9 +345,13 @@ class Run:
         self.at = {held: self.at[held] for held in self.held}
         self.at[recovered.end] = then
         self.held.append(recovered.end)
-        again = {point: version for point, version in self.truth.items() if version != then.get(point, version)}
+        again = {
+            point: version for point, version in self.truth.items() if version != then.get(point, version)
+        }
         first = {point: version for point, version in self.truth.items() if point not in then}
-        entries = [made(versions, self.time, again=flag) for versions, flag in ((first, False), (again, True))]
+        entries = [
+            made(versions, self.time, again=flag) for versions, flag in ((first, False), (again, True))
+        ]
         await self.outbox.append([entry for entry in entries if entry.count])
         self.strict = False
 

@@ -49,7 +49,9 @@ def written_by_version_1(path: Path) -> None:
         file.executescript(VERSION_1)
         for seq, body in enumerate(BODIES, start=1):
             figures = (seq, 1, len(body), 100 + seq, seq, ends[seq])
-            file.execute("INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?, ?, ?)", (*figures, crc(figures, body), body))
+            file.execute(
+                "INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?, ?, ?)", (*figures, crc(figures, body), body)
+            )
         for mark in (("end", 40, 40, ends[40]), ("40", 40, 40, ends[40])):
             file.execute("INSERT INTO marks VALUES (?, ?, ?, ?, ?)", (*mark, crc(mark)))
         cursor = ("db", "hold", 10, 10, ends[10], 0, 2, 0, 0, 0)

@@ -388,7 +388,7 @@ def test_what_is_kept_to_be_repeated_is_bounded() -> None:
     echo.stored([Entry(body, 1, 0, again=True)])
     assert echo.wait_s(0) is None
     echo.doubt([Entry(body, 1, 0)], 0)
-    large = Entry(b"m,d=1 v=\"" + b"x" * MOST_BYTES + b"\" 1", 1, 0, again=True)
+    large = Entry(b'm,d=1 v="' + b"x" * MOST_BYTES + b'" 1', 1, 0, again=True)
     echo.stored([Entry(body, 1, 0, again=True)])
     assert echo.wait_s(10**9) == (ALIVE_NS - 10**9) / 1e9
     echo.stored([large])
