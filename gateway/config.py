@@ -167,8 +167,8 @@ class Sink(Section):
     )
     drain_rate: Rate = Field(
         default="off",
-        description="Points of backlog in each second, minute or hour, such as 20000/s: a database that comes "
-        "back is not overrun. With the order backlog it must be more than what is made meanwhile.",
+        description="Points of backlog in each second, minute or hour, such as 20000/s: a database that "
+        "comes back is not overrun. With the order backlog it must be more than what is made meanwhile.",
     )
     retention: Duration = _written("30d", "Embedded store: how long points are kept.")
     window_retention: Duration = _written("400d", "Embedded store: how long windows are kept; 0s for ever.")

@@ -169,9 +169,9 @@ class River:
     async def receive(self, source: Source) -> None:
         """Journal and acknowledge what the source reads, until it ends.
 
-        Where an outlet is full, or too much waits for the clock, nothing is taken, and what nobody sends again
-        (QoS 0) is refused; what is in hand when the river is stopped meanwhile is left to the broker. Raises
-        what the source raises, and JournalError.
+        Where an outlet is full, or too much waits for the clock, nothing is taken, and what nobody sends
+        again (QoS 0) is refused; what is in hand when the river is stopped meanwhile is left to the broker.
+        Raises what the source raises, and JournalError.
         """
         async with contextlib.aclosing(source.batches()) as batches:
             async for each in batches:

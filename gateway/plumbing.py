@@ -101,7 +101,7 @@ async def open_logs(settings: config.Settings, closing: Closing) -> list[LogOutl
             log.warning("a sink is gone from the settings", sink=gone, given_up=outbox.depth(gone).points)
             await outbox.unregister(gone)
         names = [sink.name for sink in sinks]
-        apart = any(sink.order == Order.LIVE for sink in sinks)
+        apart = any(Order(sink.order) is Order.LIVE for sink in sinks)
         logs.append(LogOutlet(f"outbox-{name}", outbox, encode=encode, once=once, sinks=names, apart=apart))
     return logs
 
@@ -130,7 +130,7 @@ def memory_for_waiting(settings: config.Settings) -> int:
     logs = len(_kinds(sinks)) * (MEMORY_BYTES + APPEND_BYTES)
     in_hand = len(sinks) * (WRITE_BYTES + REQUEST_BYTES)
     echoes = sum(KEPT_BYTES + MOST_POINTS * KEY_BYTES for sink in sinks if _echoes(sink))
-    newer = sum(MOST_POINTS * KEY_BYTES for sink in sinks if sink.order == Order.LIVE)
+    newer = sum(MOST_POINTS * KEY_BYTES for sink in sinks if Order(sink.order) is Order.LIVE)
     river = settings.broker.memory + 2 * pace.queue_bytes + settings.windows.memory
     return river + logs + in_hand + echoes + newer
 
@@ -169,7 +169,7 @@ def build_writers(
             random=random.random,
             stored=stored,
             max_points=sink.batch,
-            live_first=sink.order == Order.LIVE,
+            live_first=Order(sink.order) is Order.LIVE,
             backlog_after_s=sink.backlog_after / 1e9,
             drain=Drain(rate(sink.drain_rate)),
             echo=Echo(line_keys) if _echoes(sink) else None,

@@ -26,8 +26,10 @@ CALM_S = 600.0
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """What settings allow: bytes of uplinks not acknowledged, and behind open windows; rows in quarantine;
-    bytes of uplinks that wait for a suspect clock.
+    """What settings allow.
+
+    In bytes: uplinks not acknowledged, readings behind open windows, uplinks that wait for a suspect clock;
+    in rows: quarantine. 0: nothing is said of it.
     """
 
     received: int = 0

@@ -281,8 +281,8 @@ class Survey:
         held = [sink for log in self._logs for sink in log.outbox.holding]
         if held:
             told = (
-                f"held: the outbox of {', '.join(held)} is full, nothing more is acknowledged; bring that database "
-                "back, or set outbox.size higher"
+                f"held: the outbox of {', '.join(held)} is full, nothing more is acknowledged; "
+                "bring that database back, or set outbox.size higher"
             )
             return Component("river", State.DEGRADED, self._river.held_since_ns or now, last_error=told)
         return Component("river", known.river_state, known.river_since_ns, detail=known.river_detail)
@@ -299,8 +299,8 @@ class Survey:
             since_ns = since_ns if state is State.DOWN else given_up[0]
             state = max(state, State.DEGRADED, key=list(State).index)
             told = (
-                f"its outbox is full: {given_up[1]} of its oldest points given up since {rfc3339(given_up[0])}; "
-                "bring the database back, or set outbox.size higher"
+                f"its outbox is full: {given_up[1]} of its oldest points given up "
+                f"since {rfc3339(given_up[0])}; bring the database back, or set outbox.size higher"
             )
             error = f"{error}; {told}" if error else told
         return Component(f"sink {name}", state, since_ns, last_error=error, detail=status.state.value)

@@ -196,7 +196,7 @@ async def test_refused_points_are_kept_once_a_sink(quarantine: QuarantineStore) 
 
 @pytest.mark.parametrize("apart", [True, False])
 async def test_what_may_have_been_written_before_is_said(tmp_path: Path, apart: bool) -> None:  # noqa: FBT001
-    """Raw points by their mask, windows by their revision; in entries of their own where that is asked for."""
+    """Raw points by their mask, windows by their revision; in entries of their own where asked for."""
     many = Points(
         measurement="waste",
         tags=[(("device", f"bin-{number}"),) for number in range(4)],

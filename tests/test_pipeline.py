@@ -479,7 +479,7 @@ async def test_a_held_river_refuses_what_nobody_sends_again(tmp_path: Path) -> N
         assert (source.told, parts.river.held_since_ns) == ([], 0)
         for minute in (2, 3):
             broker.publish(topic("bin-1"), bin_uplink(minute, 900))
-            await flowing.until(lambda seen=len(source.told): len(source.told) > seen)
+            await flowing.until(lambda: source.told[-1:] == [True])
             assert (source.told[-1], parts.river.held_since_ns) == (True, START_NS)
             waiting = await parts.log.outbox.next(SINK, 10**9, 10**9)
             await parts.log.outbox.advance(SINK, waiting[-1][0])

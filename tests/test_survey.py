@@ -224,10 +224,20 @@ async def test_every_queue_says_its_depth_and_its_bound(view: View) -> None:
     view.known.source = source(view.clock)
     now = view.survey.snapshot()
     assert list(now.queues) == [
-        *("received", "journal", "decode", "windows", "memory of lines", f"outbox {SINK}", "quarantine")
+        *(
+            "received",
+            "journal",
+            "decode",
+            "windows",
+            "memory of outbox-lines",
+            f"outbox {SINK}",
+            "quarantine",
+        )
     ]
     bounded = {name for name, depth in now.queues.items() if depth.limit_bytes or depth.limit_items}
-    assert bounded == {"journal", "decode", "memory of lines", f"outbox {SINK}"}, "the rest is the settings'"
+    assert bounded == {"journal", "decode", "memory of outbox-lines", f"outbox {SINK}"}, (
+        "the rest is the settings'"
+    )
     view.survey.sample()
     await outbox.append([Entry(b"x" * 100, 10, START_NS) for _ in range(4)])
     view.clock.advance(7_200)
@@ -235,7 +245,7 @@ async def test_every_queue_says_its_depth_and_its_bound(view: View) -> None:
     depth = view.survey.snapshot().queues[f"outbox {SINK}"]
     assert (depth.items, depth.bytes, depth.entries, depth.seconds) == (40, 400, 4, 7_200)
     assert (depth.limit_bytes, depth.empty_s) == (2_000, None)
-    assert view.survey.snapshot().queues["memory of lines"].bytes > 400
+    assert view.survey.snapshot().queues["memory of outbox-lines"].bytes > 400
     await outbox.next(SINK, 10, 10**9)
     await outbox.advance(SINK, 1)
     for _ in range(20):  # the first samples are forgotten

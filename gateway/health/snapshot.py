@@ -198,7 +198,8 @@ class Snapshot:
     fleet: Fleet
     queues: dict[str, Depth] = field(default_factory=dict)
     """`received` (read, not durable), `journal` (records being synced), `decode` (durable, not decoded),
-    `clock` (waits for it), `windows` (readings behind open ones), `memory of LOG`, `outbox NAME`, `quarantine`."""
+    `clock` (waits for it), `windows` (readings behind open ones), `memory of LOG`, `outbox NAME`,
+    `quarantine`."""
     watermarks: dict[str, int] = field(default_factory=dict)
     """Profile → event time before which its windows are final; ns UTC."""
     quarantine_evicted: int = 0

@@ -339,7 +339,7 @@ def acknowledgements(packet_ids: NDArray[np.uint16], headers: NDArray[np.uint8])
 
 
 def promised(batch: RawBatch) -> RawBatch:
-    """Return what of a batch the broker would send again: all but QoS 0. The batch itself where that is all."""
+    """Return what the broker would send again of a batch: all but QoS 0. Itself where that is all of it."""
     wanted = batch.headers & QOS != 0
     kept = np.flatnonzero(wanted)
     if len(kept) == len(batch):

@@ -116,7 +116,10 @@ class Outbox:
         return cls(file, loaded, worker, max_bytes=max_bytes, memory_bytes=memory_bytes, bodies=bodies)
 
     async def register(self, sink: str, policy: str, order: str = Order.BACKLOG) -> None:
-        """Give a sink a cursor: its own where it has one, else at the end. ValueError: no such policy, order."""
+        """Give a sink a cursor: its own where it has one, else at the end.
+
+        Raises ValueError where there is no such policy or order; StateError.
+        """
         self._require_sound()
         self._log.register(sink, Policy(policy), Order(order))
         await self._write(self._filing.rest)

@@ -83,9 +83,9 @@ class Cursor:
     @classmethod
     def from_list(cls, row: Sequence[Any]) -> Cursor:
         """Rebuild what `as_list` gave; what it did not know of (an older one's) is as it begins."""
-        plain = len(fields(cls)) - 1
-        gaps = (Span(Mark(*gap[:3]), Mark(*gap[3:])) for one in row[plain:] for gap in one)
-        return cls(*row[:plain], gaps=tuple(gaps))
+        names = [field.name for field in fields(cls)][:-1]
+        gaps = (Span(Mark(*gap[:3]), Mark(*gap[3:])) for one in row[len(names) :] for gap in one)
+        return cls(**dict(zip(names, row, strict=False)), gaps=tuple(gaps))
 
     @property
     def stored(self) -> int:
@@ -117,7 +117,7 @@ class Cursor:
         return seq > self.seq or any(gap.holds(seq) for gap in self.gaps)
 
     def clear_through(self, seq: int) -> int:
-        """Return the last entry up to which, from behind `seq` on, none waits for it; `seq` where one does."""
+        """Return the last entry up to which, from behind `seq` on, none waits for it; or `seq`."""
         ahead = next((gap.after.seq for gap in self.gaps if gap.until.seq > seq), self.seq)
         return max(seq, ahead)
 

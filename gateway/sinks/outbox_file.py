@@ -91,7 +91,10 @@ class OutboxFile:
         return found, rows.oldest_ns(self._connection, found[-1][0].seq if found else after)
 
     def purge(self, stretches: Sequence[Stretch]) -> Sequence[Stretch]:
-        """Delete some entries of the first stretch that has any; return what is left. Give back pages long free."""
+        """Delete some entries of the first stretch that has any; return what is left.
+
+        Gives back pages that have long been free.
+        """
         left: Sequence[Stretch] = ()
         for number, (after, through) in enumerate(stretches):
             first = rows.first_row(self._connection, after, through)

@@ -78,7 +78,7 @@ class Filing:
         self._cut = self._through = recovered.end
 
     def purgeable(self) -> list[Stretch]:
-        """Return the stretches of the file's entries that nobody needs, by the cursors that are in the file."""
+        """Return the stretches of the file's entries that nobody needs, by the cursors that it has."""
         return list(rest_of(self._unneeded(), self._purged))
 
     def purged(self, asked: Sequence[Stretch], left: Sequence[Stretch]) -> None:

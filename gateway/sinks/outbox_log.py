@@ -47,6 +47,8 @@ class OutboxLog:
         self._outcomes = {sink: dict(loaded.outcomes.get(sink, {})) for sink in self.cursors}
         self._newer = {sink: Newer(bodies, loaded.newer.get(sink, {})) for sink in self.cursors}
         self._changed: set[tuple[str, int]] = set()
+        self._rescued = {sink: dict(sent) for sink, sent in loaded.newer.items() if sink not in self.cursors}
+        """Of a damaged file whose cursors could not be read: for `found`."""
 
     @property
     def holding(self) -> list[str]:
@@ -263,6 +265,7 @@ class OutboxLog:
             if sink in standing.cursors:
                 self.cursors[sink] = standing.cursors[sink]
             self.register(sink, Policy(cursor.policy), self._orders.get(sink, Order.BACKLOG))
+            self._newer[sink].restore(self._rescued.pop(sink, {}))
             self._settle(sink, self.cursors[sink])
 
     def recover(self, end: int, cursors: Mapping[str, int]) -> Recovered:

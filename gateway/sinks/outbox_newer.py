@@ -51,6 +51,12 @@ class Newer:
         self._unsaved |= keys
         self._times.update(map(_time, keys))
 
+    def restore(self, sent: Mapping[bytes, int]) -> None:
+        """Take over what was known in a file that was damaged: it must be written once more."""
+        self._sent |= sent
+        self._unsaved |= sent
+        self._times.update(map(_time, sent))
+
     def left_of(self, seq: int, entry: Entry) -> Entry:
         """Return an entry without the points of which a newer writing was sent."""
         if not self._sent:

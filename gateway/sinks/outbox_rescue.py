@@ -60,7 +60,7 @@ def _take_books(source: sqlite3.Connection, target: sqlite3.Connection) -> None:
 
 
 def _take_newer(source: sqlite3.Connection, target: sqlite3.Connection) -> None:
-    found = []
+    found: list[tuple[str, bytes, int]] = []
     with damage.passing():
         found.extend(rows.sound_newer(source))  # up to the first page that cannot be read
     with durable.transaction(target):

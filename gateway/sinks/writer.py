@@ -1,8 +1,8 @@
 """The task that brings a sink's waiting points to it: one sink, one task, one request in flight.
 
 Delivery guarantees: entries are written as the outbox gives them, each until it is stored or refused for
-good, and only then the cursor moves: an entry may be written more than once, never skipped. Refused points are in
-quarantine before the cursor moves. Where the server may have stored what it did not confirm, the write
+good, and only then the cursor moves: an entry may be written more than once, never skipped. Refused points
+are in quarantine before the cursor moves. Where the server may have stored what it did not confirm, the write
 counts as `ambiguous` and is repeated like any other; newer writings of its points are then written once
 more when it must have ended (`echo`).
 """
@@ -75,7 +75,8 @@ class Writer:
     `stored` is told of entries that the sink has (its latencies). `max_points` and `max_bytes` bound
     one write. What has waited for longer than `backlog_after_s` is backlog: `drain` paces it, and with
     `live_first` it gives way to what is new (the sink's order in the outbox is `live` then). `echo` is for
-    sinks that overwrite and may leave a write unanswered. `sleep` and `random` (0 ≤ x < 1) are arguments for the tests' sake.
+    sinks that overwrite and may leave a write unanswered. `sleep` and `random` (0 ≤ x < 1) are arguments for
+    the tests' sake.
     """
 
     def __init__(
@@ -159,7 +160,7 @@ class Writer:
                 return entries
             if self._stopping.is_set():
                 return []
-            waits = [self._stopping.wait()]
+            waits: list[Coroutine[object, object, object]] = [self._stopping.wait()]
             waits += [self._sleep(wait_s)] if wait_s else []
             waits += [] if repeat_s is None else [self._sleep(repeat_s)]
             waits += [] if early else [outbox.changed(name, backlog=not wait_s)]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.errors import StateError
@@ -148,6 +148,7 @@ def test_a_reading_behind_the_lateness_is_written_raw_only() -> None:
     assert due(ours, 3000)["15m", 0, 0]["temperature_count"] == 1
 
 
+@settings(deadline=None, max_examples=40)
 @given(
     batches=st.lists(
         st.lists(

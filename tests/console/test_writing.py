@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.console.writing import NARROW_SPACE, Writing
+from gateway.console.writing import NARROW_SPACE, NO_BREAK, Writing
 from tests.pages import NOW_NS
 
 EN = Writing(lang="en", now_ns=NOW_NS, never="never")

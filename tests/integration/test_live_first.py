@@ -1,4 +1,4 @@
-"""A database that comes back after an outage: what is new first, what waited in between, nothing overtaken."""
+"""A database that comes back after an outage: what is new first, what waited between, nothing overtaken."""
 
 from __future__ import annotations
 
@@ -47,45 +47,45 @@ def test_what_is_new_goes_first_and_the_last_writings_stand(tmp_path: Path) -> N
     with (
         mosquitto(tmp_path / "broker") as broker,
         gateway(tmp_path, broker, *sinks, scale=scale, more=more) as running,
+        city(tmp_path, broker, scale=scale, devices=DEVICES) as people,
     ):
-        with city(tmp_path, broker, scale=scale, devices=DEVICES) as people:
-            for _ in range(2):
-                with influxdb(tmp_path / "influx", port=port) as influx:
-                    before = running.wait(lambda now: now["sinks"]["influx"]["stored"] > 500, "it flows")
-                    influx.process.kill()
-                running.wait(
-                    lambda now, at=before: (
-                        now["sinks"]["influx"]["waiting"] > 8_000
-                        and now["sinks"]["influx"]["made"] > at["sinks"]["influx"]["made"] + 8_000
-                    ),
-                    "an outage",
-                    within_s=90,
-                )
+        for _ in range(2):
             with influxdb(tmp_path / "influx", port=port) as influx:
-                behind = running.wait(lambda now: _behind(now) > 0, "stepped over", within_s=60)
-                running.wait(
-                    lambda now: (
-                        0 < _behind(now) < _behind(behind)
-                        and now["queues"]["outbox influx"]["items"] - _behind(now) < 2_000
-                    ),
-                    "new ones are there, old ones follow",
-                )
-                for _ in range(2):
-                    running.kill()
-                    running.start()
-                    running.wait(lambda now: _behind(now) > 0, "it is known what is behind")
-                ledger = people.end()
-                running.drained(uplinks=len(ledger.entries), of=("embedded",))
-                assert running.stop() == 0
-                write_settings(
-                    tmp_path, broker, influx_sink | {"drain_rate": "off"}, *sinks[1:], scaled=True, more=more
-                )
+                before = running.wait(lambda now: now["sinks"]["influx"]["stored"] > 500, "it flows")
+                influx.process.kill()
+            running.wait(
+                lambda now, at=before: (
+                    now["sinks"]["influx"]["waiting"] > 8_000
+                    and now["sinks"]["influx"]["made"] > at["sinks"]["influx"]["made"] + 8_000
+                ),
+                "an outage",
+                within_s=90,
+            )
+        with influxdb(tmp_path / "influx", port=port) as influx:
+            behind = running.wait(lambda now: _behind(now) > 0, "stepped over", within_s=60)
+            running.wait(
+                lambda now: (
+                    0 < _behind(now) < _behind(behind)
+                    and now["queues"]["outbox influx"]["items"] - _behind(now) < 2_000
+                ),
+                "new ones are there, old ones follow",
+            )
+            for _ in range(2):
+                running.kill()
                 running.start()
-                over = running.drained(of=("influx", "embedded"))["now_ns"]
-                running.wait(lambda now: now["now_ns"] > over + 3 * HOUR, "what has ended is written")
-                status = running.drained(of=("influx", "embedded"))
-                had = stored.from_influx(influx)
+                running.wait(lambda now: _behind(now) > 0, "it is known what is behind")
+            ledger = people.end()
+            running.drained(uplinks=len(ledger.entries), of=("embedded",))
             assert running.stop() == 0
+            write_settings(
+                tmp_path, broker, influx_sink | {"drain_rate": "off"}, *sinks[1:], scaled=True, more=more
+            )
+            running.start()
+            over = running.drained(of=("influx", "embedded"))["now_ns"]
+            running.wait(lambda now: now["now_ns"] > over + 3 * HOUR, "what has ended is written")
+            status = running.drained(of=("influx", "embedded"))
+            had = stored.from_influx(influx)
+        assert running.stop() == 0
     book, other = status["sinks"]["influx"], status["sinks"]["away"]
     assert status["balanced"]
     assert book["superseded"] > 0

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.model import Column, FieldType, Points
@@ -54,6 +54,7 @@ ROWS = st.lists(
 
 
 @FORMATS
+@settings(deadline=None)
 @given(rows=ROWS, data=st.data())
 def test_a_key_names_its_point(
     encode: Callable[[Points], bytes], bodies: Bodies, rows: list[tuple[int, int]], data: st.DataObject
@@ -69,6 +70,7 @@ def test_a_key_names_its_point(
 
 
 @FORMATS
+@settings(deadline=None)
 @given(rows=ROWS, data=st.data())
 def test_some_points_are_left_out(
     encode: Callable[[Points], bytes], bodies: Bodies, rows: list[tuple[int, int]], data: st.DataObject
@@ -85,6 +87,7 @@ def test_some_points_are_left_out(
 
 
 @FORMATS
+@settings(deadline=None)
 @given(rows=ROWS)
 def test_only_some_times_are_asked_for(
     encode: Callable[[Points], bytes], bodies: Bodies, rows: list[tuple[int, int]]

@@ -246,7 +246,7 @@ class Run:
             depth, totals = outbox.depth(name), outbox.totals(name)
             assert balanced(totals)
             assert (depth.entries, depth.points) == (self.model.end - sink.cursor, totals.waiting)
-            if not log.in_file(name):
+            if sink.cursor >= log.tail.start.seq:
                 assert depth.oldest_ns == (
                     self.model.entries[sink.cursor + 1].oldest_ns if depth.entries else None
                 )

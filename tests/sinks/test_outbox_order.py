@@ -7,7 +7,6 @@ import random
 import shutil
 from collections import Counter
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -22,6 +21,7 @@ from tests.sinks.test_outbox_books import Disk
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
+    from pathlib import Path
 
 POINTS = 12
 
@@ -121,7 +121,7 @@ async def test_a_second_outage_while_the_first_is_filled_in(outbox: Outbox) -> N
     assert [seq for seq, _ in await take(outbox)] == [4]
     assert await take(outbox) == [(1, b"")]
     assert await take(outbox) == [(3, line(0, 3))]
-    assert outbox.totals("db") == SinkTotals(5, 4, 0, 0, 0, 1, 0)
+    assert outbox.totals("db") == SinkTotals(4, 3, 0, 0, 0, 1, 0)
 
 
 async def test_refused_points_are_of_those_that_were_given(outbox: Outbox) -> None:
@@ -274,6 +274,7 @@ class Run:
     superseded: int = 0
 
     async def open(self) -> None:
+        """Open the file as it is."""
         self.disk = Disk(self.path)
         self.outbox = await opened(self.path, memory_bytes=self.memory_bytes)
         await self.outbox._worker.run(self.disk.watch, self.outbox)
@@ -314,10 +315,12 @@ class Run:
             self.strict = False
 
     async def step_over(self) -> None:
+        """Leave what is old for later."""
         young = self.time - self.rng.randint(0, 3)
         self.outbox.step_over("db", lambda at: at > young)
 
     async def settle(self) -> None:
+        """Settle; sometimes a checkpoint holds it."""
         end = (await self.outbox.settle()).end
         self.at[end] = dict(self.truth)
         self.held = [*(held for held in self.held if held != end), end]
@@ -325,9 +328,11 @@ class Run:
             self.outbox.checkpointed(end)
 
     async def note(self) -> None:
+        """Let the file hear of the cursor."""
         self.outbox._note()
 
     async def reopen(self) -> None:
+        """Stop in good order, and start."""
         await self.outbox.close()
         await self.open()
 
@@ -356,6 +361,7 @@ class Run:
         self.strict = False
 
     def check(self) -> None:
+        """What must hold at any time."""
         outbox, depth = self.outbox, self.outbox.depth("db")
         totals = outbox.totals("db")
         assert balanced(totals)
@@ -408,13 +414,19 @@ def test_the_last_writing_stands(tmp_path: Path, steps: list[str], memory_bytes:
     asyncio.run(drive(tmp_path / "run" / "outbox.db", steps, memory_bytes, seed))
 
 
-def test_these_runs_do_step_over_and_supersede(tmp_path: Path) -> None:
-    """Else the property above would say little."""
+def twenty(tmp_path: Path) -> Counter[str]:
+    """Drive twenty runs that are the same each time."""
     seen: Counter[str] = Counter()
     rng = random.Random(1)
     for seed in range(20):
         steps = rng.choices(STEPS, k=80)
         seen += asyncio.run(drive(tmp_path / "run" / "outbox.db", steps, 600, seed))
+    return seen
+
+
+def test_these_runs_do_step_over_and_supersede(tmp_path: Path) -> None:
+    """Else the property above would say little."""
+    seen = twenty(tmp_path)
     assert seen["behind"] > 100
     assert seen["superseded"] > 20
 
@@ -422,7 +434,5 @@ def test_these_runs_do_step_over_and_supersede(tmp_path: Path) -> None:
 def test_without_skipping_the_property_would_fail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An older writing that is sent later stands then: the runs above show it."""
     monkeypatch.setattr(outbox_newer.Newer, "left_of", lambda _self, _seq, entry: entry)
-    rng = random.Random(1)
     with pytest.raises(AssertionError):
-        for seed in range(20):
-            asyncio.run(drive(tmp_path / "run" / "outbox.db", rng.choices(STEPS, k=80), 600, seed))
+        twenty(tmp_path)

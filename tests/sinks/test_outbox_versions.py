@@ -1,4 +1,4 @@
-"""Outbox files of version 1: they are gone on with, checked in a backup, and rescued where they are damaged."""
+"""Outbox files of version 1: gone on with, checked in a backup, and rescued where they are damaged."""
 
 from __future__ import annotations
 
