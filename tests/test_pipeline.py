@@ -501,7 +501,7 @@ async def test_releases_of_qos_2_are_taken_after_a_hold(tmp_path: Path) -> None:
 
             async def batches(self) -> AsyncGenerator[RawBatch, None]:
                 async for batch in super().batches():
-                    while not len(batch) and not parts.log.full:
+                    while not len(batch) and not parts.log.full:  # noqa: ASYNC110 - of a test
                         await asyncio.sleep(0.001)
                     yield batch
 
