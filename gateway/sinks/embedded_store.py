@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import structlog
 
+from gateway.durable import sync_folder
 from gateway.errors import QueryError, SinkUnavailable
 from gateway.sinks import columns, embedded_sql, embedded_upkeep, line_protocol
 from gateway.sinks.embedded_sql import TIME, Table, quoted, stored
@@ -93,8 +94,17 @@ class Store:
                 refused += lines
             for measurement, contents in kept.items():
                 self._append(connection, self._tables[measurement], contents)
+        self._sync_names()
         self._maintain_at_times()
         return refused
+
+    def _sync_names(self) -> None:
+        """Bring the names to the disk: DuckDB syncs what it writes, but not that its log was made anew."""
+        try:
+            sync_folder(self._settings.path.parent)
+        except OSError as error:
+            self.close()  # what is opened anew is brought into the file first
+            raise SinkUnavailable(f"{self._settings.name}: its folder cannot be synced: {error}") from error
 
     def query(
         self,

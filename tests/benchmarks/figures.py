@@ -110,6 +110,7 @@ def document(
     told = {name: None if spread is None else spread.median for name, spread in spreads.items()}
     written = told | {
         "spread": {name: asdict(spread) for name, spread in spreads.items() if spread is not None},
+        "growth_1k_to_100k": _growth(others),
         "varied": [_varied(group) for group in (qos0, *others) if group],
         "problems": [f"{r.system}, {r.workload.named()}: {p}" for r in rounds for p in r.problems]
         + found.failures,
@@ -177,6 +178,17 @@ def _varied(group: Sequence[Turn]) -> dict[str, Any]:
         **{name: asdict(spread) for name, spread in values.items() if spread is not None},
         "latency": latency,
     }
+
+
+def _growth(others: Sequence[Sequence[Turn]]) -> dict[str, Any] | None:
+    """Return what 100,000 devices cost over 1,000, CPU a message, turn by turn; None without both."""
+    few, many = (
+        [turn for group in others for turn in group if turn.rounds["ecluse"].workload == workload]
+        for workload in headline.GROWTH
+    )
+    pairs = zip(many, few, strict=False)
+    spread = Spread.of(cpu(above.rounds["ecluse"]) / cpu(below.rounds["ecluse"]) for above, below in pairs)
+    return None if spread is None else asdict(spread)
 
 
 def machine() -> dict[str, Any]:

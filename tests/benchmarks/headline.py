@@ -72,6 +72,8 @@ VARIED: Final = (
     replace(HEADLINE, devices=1_000_000),
 )
 """One factor at a time, beside QoS 0."""
+GROWTH: Final = tuple(workload for workload in VARIED if workload.devices in (1_000, 100_000))
+"""Few devices and many, one after the other: what more of them cost is the ratio of the two."""
 
 
 def write_profile(shipped: Path, folder: Path, factor: float, root: str = HEADLINE.root) -> Path:

@@ -70,16 +70,12 @@ def judged(found: Figures) -> list[Judged]:
 
 def _growth(found: Figures) -> list[Judged]:
     """Hold what more devices and more days cost against what is asked."""
-    few, many = (
-        _median(_of(found, rate=0, sink="null", devices=devices), "gateway_cpu_us_per_msg")
-        for devices in (1_000, 100_000)
-    )
+    growth = found["growth_1k_to_100k"]
     start = found["extras"].get("start with a million devices", {})
     days = found["extras"].get("three days of 100,000 bins", {})
     slowest = max((start[one]["seconds"] for one in ("first", "again") if one in start), default=None)
-    ratio = many / few if few and many else None
     return [
-        _most("CPU a message with 100,000 devices ÷ with 1,000", ratio, GROWTH),
+        _most("CPU a message with 100,000 devices ÷ with 1,000", growth and growth["median"], GROWTH),
         _most("start with 1,000,000 known devices, s", slowest, START_S),
         _most("100,000 bins for three days, most memory, MB", days.get("peak_mb"), MEMORY_MB),
     ]

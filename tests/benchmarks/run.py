@@ -29,7 +29,7 @@ from tests.benchmarks import chart, measure, report, sinks, stages, systems
 from tests.benchmarks.drain import generator_alone
 from tests.benchmarks.extras import EXTRAS
 from tests.benchmarks.figures import Findings, Turn, document
-from tests.benchmarks.headline import EVENT_ORIGIN_NS, HEADLINE, STEADY, VARIED, Workload
+from tests.benchmarks.headline import EVENT_ORIGIN_NS, GROWTH, HEADLINE, STEADY, VARIED, Workload
 from tests.benchmarks.measure import Plan
 from tests.benchmarks.rounds import Rounds
 from tests.brokers import mosquitto
@@ -133,11 +133,12 @@ def _extra(
 
 
 def _others(rounds: Rounds, depth: Depth, began: float, found: Findings) -> list[list[Turn]]:
-    """Vary one factor at a time: each once, then again while there is time."""
+    """Vary one factor at a time: each once, then again while there is time; in any case what shows growth."""
     groups: dict[Workload, list[Turn]] = {}
     for turn in range(depth.varied_turns):
         for workload, names, plan in _variations(depth):
-            if turn and (plan is not None or time.monotonic() - began > depth.within_s):
+            late = plan is not None or time.monotonic() - began > depth.within_s
+            if turn and late and workload not in GROWTH:
                 continue
 
             def run(

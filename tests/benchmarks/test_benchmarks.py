@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
@@ -29,6 +30,7 @@ from tests.benchmarks import (
 )
 from tests.benchmarks.headline import (
     EVENT_ORIGIN_NS,
+    GROWTH,
     HEADLINE,
     HISTORY,
     PROFILE,
@@ -113,7 +115,11 @@ def test_gateway(tmp_path: Path) -> None:
     assert verdict.raw == found.sent
     assert verdict.windows > 0
     turns = [figures.Turn({"ecluse": found, "null": found, "usual": found})]
-    written = figures.document(turns, turns, [turns], figures.Findings(verdict=verdict))
+    few = replace(found, workload=GROWTH[0], cpu_us={**found.cpu_us, "system": 2.0})
+    many = replace(found, workload=GROWTH[1], cpu_us={**found.cpu_us, "system": 3.0})
+    grown = [[figures.Turn({"ecluse": few})] * 2, [figures.Turn({"ecluse": many})]]
+    written = figures.document(turns, turns, [turns, *grown], figures.Findings(verdict=verdict))
+    assert written["growth_1k_to_100k"]["median"] == 1.5
     assert written["ratio_to_reference"] == 1
     assert written["share_of_broker_limit_qos0"] == written["share_of_broker_limit_qos1"] == 1
     assert_written(written, tmp_path)

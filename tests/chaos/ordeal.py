@@ -23,7 +23,7 @@ from tests.chaos.verdict import Evidence, judge
 from tests.databases import influxdb
 from tests.integration import stored
 from tests.integration.city import city, fleet, scale_from
-from tests.integration.gateway_process import gateway
+from tests.integration.gateway_process import START_S, gateway
 from tests.processes import wait_until
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ MORE = {
     "journal": {"segment": "500kB", "retention": "1h"},
 }
 KILLED = -9
-REACH_S = 6.0
+REACH_S = 10.0
 """How long a gateway may work before it passes the point at which it is to die; then it is killed anyhow."""
 
 
@@ -94,11 +94,9 @@ class Victim:
     def kill_at(self, point: Point) -> None:
         """Start it; it dies at a crash point, or is killed where it does not come by."""
         passing = self.rng.randint(1, point.most)
-        self.running.start(ready=point.ending, also={CRASH_AT: str(point), PASSING: str(passing)})
+        self.running.start(ready=False, also={CRASH_AT: str(point), PASSING: str(passing)})
         if point.ending:
-            self._pass(self.rng.uniform(0.0, 0.5))
-            assert self.running.process is not None
-            self.running.process.terminate()
+            self._end()
         if self._dies():
             self.reached.add(point)
         self._count(f"killed {point}")
@@ -112,6 +110,21 @@ class Victim:
             self.kill_at(point)
         self.recorder.power_cut(self.rng)
         self.say("… and its power was cut")
+
+    def _end(self) -> None:
+        """Tell it to stop once it works; after a power cut it may die before: damaged files are closed."""
+        process = self.running.process
+        assert process is not None
+
+        def works() -> bool:
+            now = self.running.status()
+            return process.poll() is not None or (
+                now is not None and now["connection"]["state"] == "connected"
+            )
+
+        wait_until(works, within_s=START_S, what="it works")
+        self._pass(self.rng.uniform(0.0, 0.5))
+        process.terminate()
 
     def _dies(self) -> bool:
         """Return whether it was killed at its point; kill it where it works and does not come by."""

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
+import duckdb
 import pytest
 
 from tests.chaos.recorder import Recorder
@@ -53,6 +54,31 @@ for n in range(1, 100_000):
     with durable.transaction(connection):
         connection.execute("INSERT INTO t VALUES (?, randomblob(3000))", (n,))
     print(n, flush=True)
+"""
+STORES = """
+import asyncio
+from pathlib import Path
+import numpy as np
+from gateway.clock import ManualClock
+from gateway.model import Column, FieldType, Points
+from gateway.sinks import columns
+from gateway.sinks.embedded import EmbeddedSettings, EmbeddedSink
+
+def body(k):
+    level = Column(FieldType.INTEGER, np.full(500, k))
+    series = np.zeros(500, dtype=np.int32)
+    tags, time = [(("device", "a"),)], k * 500 + np.arange(500)
+    return columns.encode(Points("waste", tags, series, time, {{"level": level}}))
+
+async def main():
+    store = EmbeddedSink(EmbeddedSettings(path=Path("{folder}") / "a.duckdb"), clock=ManualClock(1))
+    for k in range({life}, {life} + 1_000):
+        await store.write([body(k)])
+        print(k, flush=True)
+        if k % 7 == 6:
+            await store.maintain()
+
+asyncio.run(main())
 """
 
 
@@ -153,6 +179,18 @@ def test_without_syncs_commits_are_lost(recorder: Recorder) -> None:
     finally:
         connection.close()
     assert not set(range(1, said + 1)) <= rows
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_the_embedded_store_keeps_every_write_that_returned(recorder: Recorder, seed: int) -> None:
+    """DuckDB syncs its log, not the name of it, which is made anew after each of its checkpoints."""
+    for life in range(2):
+        said = killed(recorder, STORES.replace("{life}", str(1_000 * life)), lines=5 + 2 * life)
+        cut(recorder, seed * 10 + life)
+        with duckdb.connect(str(recorder.folder / "a.duckdb")) as store:
+            rows = store.execute('SELECT "field:level", count(*) FROM points.waste GROUP BY 1').fetchall()
+        recorder.begin()
+        assert set(range(1_000 * life, said + 1)) <= {level for level, count in rows if count >= 500}
 
 
 def test_what_cannot_be_recorded_is_no_cut(recorder: Recorder) -> None:
