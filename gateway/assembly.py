@@ -26,6 +26,7 @@ from gateway.profiles.load import load
 from gateway.quality.assess import assess
 from gateway.quality.neighbours import Neighbours
 from gateway.quarantine.store import QuarantineStore
+from gateway.queues import Bounds
 from gateway.readmission import Readmission
 from gateway.registry.observer import RegistryObserver
 from gateway.registry.unknown import UnknownDevices
@@ -159,6 +160,12 @@ async def open_parts(
         fleet=fleet,
         meters=meters,
         aside=_aside(state, logs, quarantine, strangers),
+        bounds=Bounds(
+            received=settings.broker.memory,
+            windows=settings.windows.memory,
+            quarantine=settings.quarantine.total,
+            suspect=settings.journal.retention_size,
+        ),
     )
     intake = RewriteIntake(
         river=river, journal=journal, logs=logs, clock=clock, outbox_bytes=settings.outbox.size

@@ -57,8 +57,8 @@ class BatchQueue:
     """
 
     def __init__(self, *, max_uplinks: int, max_bytes: int) -> None:
-        self._max_uplinks = max_uplinks
-        self._max_bytes = max_bytes
+        self.max_uplinks = max_uplinks
+        self.max_bytes = max_bytes
         self._entries: deque[Entry] = deque()
         self._changed = asyncio.Condition()
         self._closed = False
@@ -99,13 +99,13 @@ class BatchQueue:
 
     def _has_room(self, entry: Entry) -> bool:
         return not self._entries or (
-            max(self.uplinks + entry.uplinks, len(self._entries)) <= self._max_uplinks
-            and self.bytes + entry.bytes <= self._max_bytes
+            max(self.uplinks + entry.uplinks, len(self._entries)) <= self.max_uplinks
+            and self.bytes + entry.bytes <= self.max_bytes
         )
 
     def _is_worth_taking(self, most: int) -> bool:
         """Tell whether to gather no longer: enough is here, or more could not come."""
-        return self._closed or self.uplinks >= most or self.bytes >= self._max_bytes
+        return self._closed or self.uplinks >= most or self.bytes >= self.max_bytes
 
     async def _wait(self, condition: Callable[[], bool], seconds: float) -> bool:
         try:

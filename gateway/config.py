@@ -157,6 +157,19 @@ class Sink(Section):
         description="When the outbox is full: hold stops the river until this sink is back; "
         "drop-oldest gives up its oldest points, counted.",
     )
+    order: Literal["backlog", "live"] = Field(
+        default="backlog",
+        description="What this sink gets first after it was away: backlog, all in the order in which it was "
+        "made; live, what is new, and what waited in between.",
+    )
+    backlog_after: Duration = _written(
+        "1min", "What has waited longer is backlog: what `order` and `drain_rate` speak of."
+    )
+    drain_rate: Rate = Field(
+        default="off",
+        description="Points of backlog in each second, minute or hour, such as 20000/s: a database that "
+        "comes back is not overrun. With the order backlog it must be more than what is made meanwhile.",
+    )
     retention: Duration = _written("30d", "Embedded store: how long points are kept.")
     window_retention: Duration = _written("400d", "Embedded store: how long windows are kept; 0s for ever.")
     size: Size = _written("0B", "Embedded store: largest file, the oldest points go first; 0B: no bound.")
@@ -165,6 +178,10 @@ class Sink(Section):
 
     @model_validator(mode="after")
     def _complete(self) -> Sink:
+        if self.backlog_after < 10**9:
+            raise ValueError(
+                "backlog_after: at least 1s; the way through the gateway itself takes a part of that"
+            )
         if self.kind == "embedded":
             return self
         parts = address(self.url)

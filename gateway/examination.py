@@ -10,7 +10,7 @@ from gateway import wanted
 from gateway.clock import SystemClock
 from gateway.errors import ConfigurationError, Problem, SinkUnavailable
 from gateway.ingest.topics import cover
-from gateway.plumbing import build_sinks
+from gateway.plumbing import build_sinks, memory_for_waiting
 from gateway.registry.broker_check import BrokerTrouble, try_broker
 from gateway.rules import Rules
 from gateway.upstream import filters_of, mqtt_settings
@@ -40,6 +40,8 @@ async def examine(settings: Settings, *, offline: bool) -> Report:
     report.well.append(f"devices: {len(wish.devices)} in {settings.devices.file}")
     _state_folder(settings, report)
     _broker_queue(settings, wish, report)
+    most = memory_for_waiting(settings)
+    report.well.append(f"memory for what waits: at most about {most / 1e6:,.0f} MB, whatever comes")
     if not offline:
         await asyncio.gather(_broker(settings, wish, report), _sinks(settings, report))
     return report

@@ -149,6 +149,11 @@ class RawBatch:
         """Return the number of an uplink in the record where it first stood."""
         return index if self.origin is None else int(self.origin.places[index])
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing in it, neither uplink nor PUBREL."""
+        return not self.topics and self.releases is None
+
     def record(self) -> Frames:
         """Return the journal's record of them."""
         return Frames(
@@ -411,7 +416,8 @@ class Points:
     `series` int32[n] indexes `tags`, the tag sets (each a tuple of (key, value), sorted by key,
     without empty values); `time` int64[n], ns UTC; `fields` maps a field's name to its column.
     `window_end` is None for raw readings, else the windows' ends, int64[n]; `revision` int32[n]
-    counts the writings of each window, from 0.
+    counts the writings of each window, from 0. `again` bool[n] says which raw points may have been written
+    before; None: none of them.
     """
 
     measurement: str
@@ -421,9 +427,16 @@ class Points:
     fields: Mapping[str, Column]
     window_end: Int64 | None = None
     revision: Int32 | None = None
+    again: Bool | None = None
 
     def __len__(self) -> int:
         return len(self.time)
+
+    @property
+    def rewritten(self) -> Bool | None:
+        """Which points may have been written before, bool[n]; None: none of them, surely."""
+        again = self.again if self.revision is None else self.revision > 0
+        return again if again is not None and again.any() else None
 
 
 @dataclass(slots=True)

@@ -14,9 +14,9 @@ from gateway.sinks.line_protocol import LineEncoder
 from gateway.sinks.outbox import Entry, Standing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
-    from gateway.model import Points
+    from gateway.model import Bool, Points
     from gateway.ports import Clock
     from gateway.quarantine.store import QuarantineStore
     from gateway.sinks.outbox import Outbox
@@ -44,18 +44,36 @@ def pieces(points: Points) -> Iterator[Points]:
         yield points
         return
     for first in range(0, len(points), most):
-        rows = slice(first, first + most)
-        yield replace(
-            points,
-            series=points.series[rows],
-            time=points.time[rows],
-            fields={name: _part(column, rows) for name, column in points.fields.items()},
-            window_end=None if points.window_end is None else points.window_end[rows],
-            revision=None if points.revision is None else points.revision[rows],
-        )
+        yield _rows_of(points, slice(first, first + most))
 
 
-def _part(column: Column, rows: slice) -> Column:
+def first_and_again(points: Points, *, apart: bool) -> Iterator[tuple[Points, bool]]:
+    """Yield the pieces of some points, and of each whether it may hold what was written before.
+
+    `apart`: first writings come by themselves, before the others.
+    """
+    again = points.rewritten
+    if again is None or not apart:
+        yield from ((piece, again is not None) for piece in pieces(points))
+        return
+    for rows, written in ((~again, False), (again, True)):
+        yield from ((piece, written) for piece in pieces(_rows_of(points, rows)) if len(piece))
+
+
+def _rows_of(points: Points, rows: slice | Bool) -> Points:
+    """Return some of the points; of a slice the columns are shared."""
+    return replace(
+        points,
+        series=points.series[rows],
+        time=points.time[rows],
+        fields={name: _part(column, rows) for name, column in points.fields.items()},
+        window_end=None if points.window_end is None else points.window_end[rows],
+        revision=None if points.revision is None else points.revision[rows],
+        again=None if points.again is None else points.again[rows],
+    )
+
+
+def _part(column: Column, rows: slice | Bool) -> Column:
     present = None if column.present is None else column.present[rows]
     return Column(column.type, column.values[rows], present)
 
@@ -77,15 +95,27 @@ def arrow(points: Points) -> tuple[bytes, int]:
 
 
 class LogOutlet:
-    """An outbox log. `once`: for sinks that cannot overwrite, so windows come when they have settled."""
+    """An outbox log. `once`: for sinks that cannot overwrite, so windows come when they have settled.
+
+    `apart`: some sink takes what is new first, so what may have been written before stands in entries of
+    its own: those alone must be looked into where they are sent before older ones.
+    """
 
     def __init__(
-        self, name: str, outbox: Outbox, *, encode: Encode, once: bool, sinks: Sequence[str]
+        self,
+        name: str,
+        outbox: Outbox,
+        *,
+        encode: Encode,
+        once: bool,
+        sinks: Sequence[str],
+        apart: bool = False,
     ) -> None:
         self.name = name
         self.outbox = outbox
         self.sinks = tuple(sinks)
         self._encode = encode
+        self._apart = apart
         self.once = once
 
     async def take(self, product: Product) -> None:
@@ -95,9 +125,7 @@ class LogOutlet:
         memory as text, or in one request.
         """
         entries, size = list[Entry](), 0
-        windows = product.settled if self.once else product.windows
-        rewritten = [one.points for one in product.rewritten if one.reaches(once=self.once)]
-        for entry in self._entries([*product.raw, *windows, *rewritten], product):
+        for entry in self._entries(product):
             entries.append(entry)
             size += len(entry.body)
             if size >= APPEND_BYTES:
@@ -106,11 +134,19 @@ class LogOutlet:
         if entries:
             await self.outbox.append(entries)
 
-    def _entries(self, points: Iterable[Points], product: Product) -> Iterator[Entry]:
-        for piece in (piece for one in points for piece in pieces(one)):
+    def _entries(self, product: Product) -> Iterator[Entry]:
+        for piece, again in self._pieces(product):
             body, count = self._encode(piece)
             if count:
-                yield Entry(body=body, count=count, oldest_ns=product.oldest_ns)
+                yield Entry(body=body, count=count, oldest_ns=product.oldest_ns, again=again)
+
+    def _pieces(self, product: Product) -> Iterator[tuple[Points, bool]]:
+        """Yield what is to be written, and of each piece whether it may have been written before."""
+        for points in (*product.raw, *(product.settled if self.once else product.windows)):
+            yield from first_and_again(points, apart=self._apart)
+        for rewrite in product.rewritten:  # what a reprocessing writes or removes surely was
+            if rewrite.reaches(once=self.once):
+                yield from ((piece, True) for piece in pieces(rewrite.points))
 
     @property
     def full(self) -> bool:

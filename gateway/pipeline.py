@@ -113,6 +113,8 @@ class River:
         """Everything up to here in the journal was treated."""
         self.connection = saved.cut.connection
         """The number of the last connection to the broker."""
+        self.held_since_ns = 0
+        """Since when nothing is taken (an outlet is full, or the clock must be settled), ns UTC; 0: it is."""
         self.filters: Sequence[str] = saved.cut.filters
         """What that session subscribed to."""
 
@@ -205,13 +207,19 @@ class River:
     async def receive(self, source: Source) -> None:
         """Journal and acknowledge what the source reads, until it ends.
 
-        Where an outlet is full, nothing is taken; what is in hand when the river is stopped meanwhile
-        is left to the broker. Raises what the source raises, and JournalError.
+        Where an outlet is full, or too much waits for the clock, nothing is taken, and what nobody sends
+        again (QoS 0) is refused; what is in hand when the river is stopped meanwhile is left to the broker.
+        Raises what the source raises, and JournalError.
         """
         async with contextlib.aclosing(source.batches()) as batches:
-            async for batch in batches:
-                if not await self._has_room():
-                    return
+            async for each in batches:
+                batch = each
+                if self._full() or self.waits_for_clock:
+                    batch = source.promised(each)
+                    if not await self._room(source):
+                        return
+                    if batch.is_empty:
+                        continue
                 async with self._order:  # so that the queue has the journal's order
                     await self._take(self.watched.dated(batch), source)
 
@@ -267,6 +275,19 @@ class River:
         span = self.watched.span
         return span is not None and span.bytes >= self._pace.suspect_bytes
 
+    def _full(self) -> list[Outlet]:
+        return [outlet for outlet in self._outlets if outlet.full]
+
+    async def _room(self, source: Source) -> bool:
+        """Hold the source while an outlet is full, or too much waits for the clock; False where we stop."""
+        self.held_since_ns = self._clock.now_ns()
+        source.hold(held=True)
+        try:
+            return await self._has_room()
+        finally:
+            source.hold(held=False)
+            self.held_since_ns = 0
+
     async def _has_room(self) -> bool:
         """Wait while an outlet is full, or too much waits for the clock; False where we stop meanwhile."""
         while await self._outlets_have_room():
@@ -279,7 +300,7 @@ class River:
 
     async def _outlets_have_room(self) -> bool:
         """Wait while an outlet is full; False where the river is stopped meanwhile."""
-        while full := [outlet for outlet in self._outlets if outlet.full]:
+        while full := self._full():
             if self._stopping.is_set():
                 return False
             await first_of(full[0].room(), self._stopping.wait())

@@ -10,12 +10,19 @@ import numpy as np
 import structlog
 
 from gateway import config
+from gateway.literals import rate
 from gateway.model import Points
-from gateway.outlets import LogOutlet, arrow, line_protocol
+from gateway.outlets import APPEND_BYTES, LogOutlet, arrow, line_protocol
+from gateway.pipeline import Pace
+from gateway.sinks import column_keys, line_keys
+from gateway.sinks.drain import Drain
+from gateway.sinks.echo import MOST_BYTES as KEPT_BYTES
+from gateway.sinks.echo import Echo
 from gateway.sinks.embedded import EmbeddedSettings, EmbeddedSink
 from gateway.sinks.influx import Api, InfluxSettings, InfluxSink
-from gateway.sinks.outbox import Outbox
-from gateway.sinks.writer import Writer
+from gateway.sinks.outbox import MEMORY_BYTES, Order, Outbox
+from gateway.sinks.outbox_newer import KEY_BYTES, MOST_POINTS
+from gateway.sinks.writer import WRITE_BYTES, Writer
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -27,6 +34,8 @@ if TYPE_CHECKING:
     from gateway.ports import Clock, Sink
     from gateway.sinks.outbox import Entry
 
+REQUEST_BYTES = 1_000_000
+"""A request is made of what is in hand, and is no larger (`InfluxSettings.max_body`)."""
 _ONCE = frozenset({"victoriametrics"})
 _NOTHING = Points("", (), np.zeros(0, np.int32), np.zeros(0, np.int64), {})
 log = structlog.get_logger("ecluse")
@@ -78,17 +87,22 @@ async def open_logs(settings: config.Settings, closing: Closing) -> list[LogOutl
     """
     logs = []
     for name, encode, once, sinks in _kinds(settings.sinks):
-        outbox = await Outbox.open(settings.state_dir / f"outbox-{name}.db", max_bytes=settings.outbox.size)
+        outbox = await Outbox.open(
+            settings.state_dir / f"outbox-{name}.db",
+            max_bytes=settings.outbox.size,
+            bodies=column_keys if encode is arrow else line_keys,
+        )
         closing.later(outbox.close)
         # pyarrow looks for pandas at its first array: seconds that the first batch should not pay.
         await asyncio.to_thread(encode, _NOTHING)
         for sink in sinks:
-            await outbox.register(sink.name, sink.policy)
+            await outbox.register(sink.name, sink.policy, sink.order)
         for gone in outbox.cursors().keys() - {sink.name for sink in sinks}:
             log.warning("a sink is gone from the settings", sink=gone, given_up=outbox.depth(gone).points)
             await outbox.unregister(gone)
         names = [sink.name for sink in sinks]
-        logs.append(LogOutlet(f"outbox-{name}", outbox, encode=encode, once=once, sinks=names))
+        apart = any(Order(sink.order) is Order.LIVE for sink in sinks)
+        logs.append(LogOutlet(f"outbox-{name}", outbox, encode=encode, once=once, sinks=names, apart=apart))
     return logs
 
 
@@ -105,6 +119,25 @@ def _kinds(
         ("once", line_protocol(strings=False), True, once),
     ]
     return [kind for kind in kinds if kind[3]]
+
+
+def memory_for_waiting(settings: config.Settings) -> int:
+    """Return the bytes of memory that all queues together may take, whatever comes (docs/guarantees.md).
+
+    Beside it there is what is known of devices and series, and the program.
+    """
+    pace, sinks = Pace(), settings.sinks
+    logs = len(_kinds(sinks)) * (MEMORY_BYTES + APPEND_BYTES)
+    in_hand = len(sinks) * (WRITE_BYTES + REQUEST_BYTES)
+    echoes = sum(KEPT_BYTES + MOST_POINTS * KEY_BYTES for sink in sinks if _echoes(sink))
+    newer = sum(MOST_POINTS * KEY_BYTES for sink in sinks if Order(sink.order) is Order.LIVE)
+    river = settings.broker.memory + 2 * pace.queue_bytes + settings.windows.memory
+    return river + logs + in_hand + echoes + newer
+
+
+def _echoes(sink: config.Sink) -> bool:
+    """Tell whether a sink may leave a write unanswered, and later writings can mend that."""
+    return sink.kind != "embedded" and sink.kind not in _ONCE
 
 
 def build_writers(
@@ -136,6 +169,10 @@ def build_writers(
             random=random.random,
             stored=stored,
             max_points=sink.batch,
+            live_first=Order(sink.order) is Order.LIVE,
+            backlog_after_s=sink.backlog_after / 1e9,
+            drain=Drain(rate(sink.drain_rate)),
+            echo=Echo(line_keys) if _echoes(sink) else None,
         )
 
     return {sink.name: writer(sink) for sink in settings.sinks}

@@ -48,6 +48,17 @@ class Source(Protocol):
         """Answer the broker for a batch that is durable; does nothing if that connection is gone."""
         ...
 
+    def hold(self, *, held: bool) -> None:
+        """While held, uplinks are not taken: refuse, and count, those that nobody sends again (QoS 0).
+
+        Those that were read and not yet given out, too.
+        """
+        ...
+
+    def promised(self, batch: RawBatch) -> RawBatch:
+        """Refuse those of a batch that was given out; return the rest, which may be empty."""
+        ...
+
     async def stop_reading(self) -> None:
         """Read no more; `batches` ends after what was read."""
         ...

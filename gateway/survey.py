@@ -11,7 +11,6 @@ from gateway.health.snapshot import (
     ClockHealth,
     Component,
     Connection,
-    Depth,
     Replay,
     SinkBook,
     Snapshot,
@@ -20,6 +19,7 @@ from gateway.health.snapshot import (
 )
 from gateway.ingest.settings import SessionState
 from gateway.ingest.subscriptions import trouble
+from gateway.queues import Bounds, Queues
 from gateway.sinks.writer import WriterState
 from gateway.version import installed_version
 
@@ -108,6 +108,7 @@ class Survey:
         fleet: FleetRoll,
         meters: LatencyMeters,
         aside: Sequence[Aside] = (),
+        bounds: Bounds | None = None,
     ) -> None:
         self.changeable = Changeable(river_since_ns=clock.now_ns(), wanted_since_ns=clock.now_ns())
         self._clock = clock
@@ -116,6 +117,14 @@ class Survey:
         self._treatment = treatment
         self._journal = journal
         self._quarantine = quarantine
+        self._queues = Queues(
+            clock=clock,
+            river=river,
+            journal=journal,
+            quarantine=quarantine,
+            logs=logs,
+            bounds=bounds or Bounds(),
+        )
         self._logs = logs
         self._writers = writers
         self._fleet = fleet
@@ -128,6 +137,7 @@ class Survey:
         """Note the counts, once in a while, so that `rates` can say how fast they grow."""
         books = self._treatment.books
         self._samples.append((self._clock.monotonic_ns(), books.uplinks.journalled, books.readings.decoded))
+        self._queues.sample()
 
     def rates(self) -> dict[str, float] | None:
         """Return uplinks and readings a second over the last samples; None before there are two."""
@@ -166,7 +176,7 @@ class Survey:
             corrections=books.corrections,
             connection=self._connection(),
             fleet=self._fleet.count(now, rules.devices, rules.plans),
-            queues=self._queues(),
+            queues=self._queues.depths(self.changeable.source, figures.hot_bytes),
             watermarks=dict(figures.watermarks),
             series=figures.series,
             hot_blocks=figures.hot_blocks,
@@ -269,21 +279,33 @@ class Survey:
         known = self.changeable
         if self._river.waits_for_clock:
             told = "held: journal.retention_size waits for the clock, nothing more is acknowledged"
-            return Component("river", State.DEGRADED, now, last_error=told)
-        held = [log.name for log in self._logs if log.outbox.full]
+            return Component("river", State.DEGRADED, self._river.held_since_ns or now, last_error=told)
+        held = [sink for log in self._logs for sink in log.outbox.holding]
         if held:
-            told = f"held: the outbox {', '.join(held)} is full, nothing more is acknowledged"
-            return Component("river", State.DEGRADED, now, last_error=told)
+            told = (
+                f"held: the outbox of {', '.join(held)} is full, nothing more is acknowledged; "
+                "bring that database back, or set outbox.size higher"
+            )
+            return Component("river", State.DEGRADED, self._river.held_since_ns or now, last_error=told)
         return Component("river", known.river_state, known.river_since_ns, detail=known.river_detail)
 
     def _sink_part(self, log: LogOutlet, name: str) -> Component:
         status = self._writers[name].status
         state = _WRITER_STATES[status.state]
         error = f"{status.last_error} {status.hint}".strip() if state is State.DOWN else ""
+        since_ns = status.since_ns
         lost = sum(last + 1 - first for sink, first, last in log.outbox.damaged if sink == name)
         if lost and state is State.OK:
             state, error = State.DEGRADED, f"{lost} damaged entries of its outbox were passed over"
-        return Component(f"sink {name}", state, status.since_ns, last_error=error, detail=status.state.value)
+        if (given_up := self._queues.given_up(name)) is not None:
+            since_ns = since_ns if state is State.DOWN else given_up[0]
+            state = max(state, State.DEGRADED, key=list(State).index)
+            told = (
+                f"its outbox is full: {given_up[1]} of its oldest points given up "
+                f"since {rfc3339(given_up[0])}; bring the database back, or set outbox.size higher"
+            )
+            error = f"{error}; {told}" if error else told
+        return Component(f"sink {name}", state, since_ns, last_error=error, detail=status.state.value)
 
     def _sink_book(self, log: LogOutlet, name: str) -> SinkBook:
         totals, status = log.outbox.totals(name), self._writers[name].status
@@ -315,27 +337,8 @@ class Survey:
             uplinks=status.messages,
             bytes=status.bytes,
             oversize=status.oversize,
+            refused_qos0=status.refused_qos0,
             unreleased=status.unreleased,
             last_heard_ns=status.last_heard_ns,
             subscriptions=tuple(Subscription(g.filter, g.asked, g.granted) for g in status.grants),
         )
-
-    def _queues(self) -> dict[str, Depth]:
-        queue, source = self._river.queue, self.changeable.source
-        depths = {
-            "decode": Depth(queue.uplinks, queue.bytes, self._age(queue.oldest_ns)),
-            "quarantine": Depth(items=self._quarantine.rows),
-        }
-        span = self._river.watched.span
-        if span is not None:
-            depths["clock"] = Depth(span.uplinks, span.bytes, self._age(span.segments[0].at_ns))
-        if source is not None:
-            depths["received"] = Depth(source.status.unacknowledged, source.status.unacknowledged_bytes)
-        for log in self._logs:
-            for name in log.sinks:
-                depth = log.outbox.depth(name)
-                depths[f"outbox {name}"] = Depth(depth.points, depth.bytes, self._age(depth.oldest_ns))
-        return depths
-
-    def _age(self, oldest_ns: int | None) -> float:
-        return max(self._clock.since_s(oldest_ns), 0.0) if oldest_ns else 0.0

@@ -177,6 +177,13 @@ class MemorySource:
             del waiting[packet_id]
         self._broker.news.set()
 
+    def hold(self, *, held: bool) -> None:
+        """Nothing: none of its uplinks is at QoS 0."""
+
+    def promised(self, batch: RawBatch) -> RawBatch:
+        """Return the batch: none of its uplinks is at QoS 0."""
+        return batch
+
     async def stop_reading(self) -> None:
         """Give nothing more out."""
         self._stopping = True

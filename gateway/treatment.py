@@ -217,7 +217,8 @@ class Treatment:
         """End a replay: rows whose flags other batches may have told otherwise are written once more."""
         for readings in self.aggregator.replayed():
             group = self._group(readings.profile, readings.group, readings.table)
-            self._product.raw += raw_points(readings, group.tags)
+            again = np.ones(len(readings), np.bool_)
+            self._product.raw += raw_points(readings, group.tags, again)
 
     def whose(self, topic: bytes) -> tuple[str, str, str]:
         """Return the site, the device and the profile of a topic; empty where it tells none."""
@@ -263,7 +264,7 @@ class Treatment:
             book.duplicate += settled.duplicates
             book.conflicting += settled.conflicting
             self.books.late += settled.late_readings
-            self._product.raw += raw_points(settled.raw, group.tags)
+            self._product.raw += raw_points(settled.raw, group.tags, settled.again)
             if outcome is not None:
                 outcome.aggregated += settled.aggregated
                 outcome.known += settled.duplicates

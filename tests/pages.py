@@ -115,9 +115,15 @@ def snapshot(*, ready: bool = True, missing: int = 0) -> Snapshot:
         fleet=Fleet(known=10_000, heard=9_870, silent=17, unknown=4),
         queues={
             "received": Depth(items=12, bytes=1_800, seconds=0.01, limit_bytes=64_000_000),
-            "decode": Depth(items=42, bytes=6_300, seconds=0.2),
-            "outbox influx": Depth(items=900, bytes=140_000, seconds=1.4, limit_bytes=10**10),
-            "quarantine": Depth(items=1_402, bytes=200_000, seconds=9_000.0),
+            "journal": Depth(limit_items=1),
+            "decode": Depth(42, 6_300, 0.2, limit_items=100_000, limit_bytes=64_000_000),
+            "windows": Depth(bytes=52_000_000, limit_bytes=64_000_000),
+            "memory of outbox-lines": Depth(bytes=150_000, limit_bytes=32 << 20),
+            "outbox influx": Depth(
+                900, 140_000, 1.4, limit_bytes=10**10, entries=3, behind=400, empty_s=9_000.0
+            ),
+            "outbox embedded": Depth(5, 900, 18_000.0, limit_bytes=10**10, entries=1),
+            "quarantine": Depth(items=1_402, bytes=200_000, limit_items=100_000),
         },
         watermarks={"bin-level": NOW_NS - 72 * 3_600 * 10**9, "water-meter": NOW_NS - 7 * 86_400 * 10**9},
         series=31_000,

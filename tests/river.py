@@ -28,7 +28,7 @@ from gateway.registry.unknown import UnknownDevices
 from gateway.roster import Roster
 from gateway.rules import Limits
 from gateway.sinks.line_protocol import decode
-from gateway.sinks.outbox import Outbox
+from gateway.sinks.outbox import MEMORY_BYTES, Outbox
 from gateway.sinks.removal import REMOVED
 from gateway.testing import MemorySource
 from gateway.treatment import Treatment
@@ -122,6 +122,7 @@ async def opened(
     clock: ManualClock,
     pace: Pace = EAGER,
     outbox_bytes: int = 10**9,
+    outbox_memory: int = MEMORY_BYTES,
     settle_ns: int | None = None,
     caught_up: Callable[[], bool] = lambda: True,
     around: Callable[[str, Any], Any] = lambda _, part: part,
@@ -138,7 +139,9 @@ async def opened(
             folder / "journal", retention_ns=0, retention_bytes=0, floor=saved.cut.position
         )
         closing.push_async_callback(journal.close)
-        outbox = await Outbox.open(folder / "outbox-lines.db", max_bytes=outbox_bytes)
+        outbox = await Outbox.open(
+            folder / "outbox-lines.db", max_bytes=outbox_bytes, memory_bytes=outbox_memory
+        )
         closing.push_async_callback(outbox.close)
         await outbox.register(SINK, "hold")
         quarantine = await QuarantineStore.open(folder / "quarantine.db", per_device=1_000, total=10_000)

@@ -80,6 +80,19 @@ def test_a_sink_that_is_wrong_is_not_no_sink(tmp_path: Path) -> None:
     assert "at least 1" in empty
 
 
+def test_how_a_sink_comes_back(tmp_path: Path) -> None:
+    """In order and as fast as it can, unless it is told otherwise; nonsense is refused."""
+    sink = '[[sinks]]\nname = "a"\nkind = "embedded"\n'
+    given = config.load(written(tmp_path, sink)).sinks[0]
+    assert (given.order, given.backlog_after, given.drain_rate) == ("backlog", 60 * 10**9, "off")
+    file = written(tmp_path, f'{sink}order = "newest"\ndrain_rate = "fast"\n')
+    order, rate = problems(file)
+    assert order == f"{file}: sinks[0].order: must be 'backlog' or 'live'"
+    assert rate.startswith(f"{file}: sinks[0].drain_rate: a rate is off, or a number")
+    (short,) = problems(written(tmp_path, f'{sink}backlog_after = "10ms"\n'))
+    assert "backlog_after: at least 1s" in short
+
+
 def test_two_sinks_of_one_name(tmp_path: Path) -> None:
     """Their metrics could not be told apart."""
     one = '[[sinks]]\nname = "a"\nkind = "embedded"\n'

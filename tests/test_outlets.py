@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -191,6 +192,58 @@ async def test_refused_points_are_kept_once_a_sink(quarantine: QuarantineStore) 
         for sink, line in (("influx", b"a x=1"), ("influx", b"b x=1"), ("other", b"b x=1"))
     }
     assert quarantine.rows == 3
+
+
+@pytest.mark.parametrize("apart", [True, False])
+async def test_what_may_have_been_written_before_is_said(tmp_path: Path, apart: bool) -> None:  # noqa: FBT001
+    """Raw points by their mask, windows by their revision; in entries of their own where asked for."""
+    many = Points(
+        measurement="waste",
+        tags=[(("device", f"bin-{number}"),) for number in range(4)],
+        series=np.arange(4, dtype=np.int32),
+        time=np.full(4, START_NS, np.int64),
+        fields={"level": Column(FieldType.FLOAT, np.arange(4) * 1.0)},
+        again=np.array([False, True, False, True]),
+    )
+    windows = replace(
+        many,
+        measurement="waste_1h",
+        again=None,
+        window_end=np.full(4, START_NS + 1, np.int64),
+        revision=np.array([2, 0, 1, 1], np.int32),
+    )
+    first = replace(windows, measurement="waste_1d", revision=np.zeros(4, np.int32))
+    opened = await Outbox.open(tmp_path / "outbox.db", max_bytes=10**9)
+    await opened.register("sink", "hold", "live" if apart else "backlog")
+    log = LogOutlet(
+        "lines", opened, encode=line_protocol(strings=True), once=False, sinks=["sink"], apart=apart
+    )
+    await log.take(Product(raw=[many], windows=[windows, first]))
+    entries = [entry for _, entry in await opened.next("sink", 100, 10**9)]
+    await opened.close()
+    found = [
+        (
+            line.split(b",")[0].decode(),
+            [int(one.split(b" ")[0][-1:]) for one in entry.body.split(b"\n")],
+            entry.again,
+        )
+        for entry in entries
+        for line in [entry.body]
+    ]
+    if apart:
+        assert found == [
+            ("waste", [0, 2], False),
+            ("waste", [1, 3], True),
+            ("waste_1h", [1], False),
+            ("waste_1h", [0, 2, 3], True),
+            ("waste_1d", [0, 1, 2, 3], False),
+        ]
+    else:
+        assert found == [
+            ("waste", [0, 1, 2, 3], True),
+            ("waste_1h", [0, 1, 2, 3], True),
+            ("waste_1d", [0, 1, 2, 3], False),
+        ]
 
 
 async def test_a_fleet_of_windows_comes_in_pieces(tmp_path: Path) -> None:

@@ -392,6 +392,83 @@ async def test_a_full_outbox_holds_the_river(tmp_path: Path) -> None:
         assert parts.treatment.books.uplinks.decoded == 2
 
 
+async def test_a_held_river_refuses_what_nobody_sends_again(tmp_path: Path) -> None:
+    """The source is told when it is held and when not; what is in hand is asked for what it promises."""
+    clock, broker = ManualClock(START_NS), MemoryBroker()
+
+    class Told(MemorySource):
+        """The odd ones of its uplinks count as QoS 0."""
+
+        def __init__(self, broker: MemoryBroker, *, clock: ManualClock) -> None:
+            super().__init__(broker, clock=clock, at_most=1)
+            self.told: list[bool] = []
+            self.asked = 0
+
+        def hold(self, *, held: bool) -> None:
+            self.told.append(held)
+
+        def promised(self, batch: RawBatch) -> RawBatch:
+            self.asked += 1
+            if self.asked % 2:
+                return batch
+            return replace(
+                batch,
+                topics=[],
+                payloads=[],
+                frames=b"",
+                headers=batch.headers[:0],
+                packet_ids=batch.packet_ids[:0],
+            )
+
+    async with opened(tmp_path, clock=clock, outbox_bytes=100) as parts:
+        flowing = Flowing(parts, broker, clock)
+        source = Told(broker, clock=clock)
+        await parts.want()
+        flowing.connect(source)
+        broker.publish(topic("bin-1"), bin_uplink(1, 900))
+        await flowing.treated()
+        assert (source.told, parts.river.held_since_ns) == ([], 0)
+        for minute in (2, 3):
+            broker.publish(topic("bin-1"), bin_uplink(minute, 900))
+            await flowing.until(lambda: source.told[-1:] == [True])
+            assert (source.told[-1], parts.river.held_since_ns) == (True, START_NS)
+            waiting = await parts.log.outbox.next(SINK, 10**9, 10**9)
+            await parts.log.outbox.advance(SINK, waiting[-1][0])
+            await flowing.until(lambda: not source.told[-1])
+            await flowing.until(lambda last=minute == 3: last or parts.log.full)
+        assert (source.told, source.asked) == ([True, False] * 2, 2)
+        await flowing.cut()
+        assert parts.treatment.books.uplinks.journalled == 2
+        assert parts.river.held_since_ns == 0
+
+
+async def test_releases_of_qos_2_are_taken_after_a_hold(tmp_path: Path) -> None:
+    """A batch of nothing but PUBRELs holds no uplink, and is no empty one."""
+    clock, broker = ManualClock(START_NS), MemoryBroker(qos=2)
+    async with opened(tmp_path, clock=clock, outbox_bytes=100) as parts:
+
+        class Late(MemorySource):
+            """Its PUBRELs come once the outbox is full."""
+
+            async def batches(self) -> AsyncGenerator[RawBatch, None]:
+                async for batch in super().batches():
+                    while not len(batch) and not parts.log.full:  # noqa: ASYNC110 - of a test
+                        await asyncio.sleep(0.001)
+                    yield batch
+
+        flowing = Flowing(parts, broker, clock)
+        await parts.want()
+        flowing.connect(Late(broker, clock=clock))
+        broker.publish(topic("bin-1"), bin_uplink(1, 900))
+        await flowing.until(lambda: parts.river.held_since_ns > 0)
+        assert [kept.received for kept in broker.waiting.values()] == [True]
+        waiting = await parts.log.outbox.next(SINK, 10**9, 10**9)
+        await parts.log.outbox.advance(SINK, waiting[-1][0])
+        await flowing.until(lambda: not broker.waiting)
+        await flowing.cut()
+        assert parts.treatment.books.uplinks.journalled == 1
+
+
 async def test_a_held_river_stops(tmp_path: Path) -> None:
     """What is in hand is left to the broker, which gives it to the next run."""
     clock, broker = ManualClock(START_NS), MemoryBroker()

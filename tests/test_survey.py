@@ -16,6 +16,7 @@ from gateway.ingest.answers import Grant
 from gateway.ingest.mqtt import MqttSource
 from gateway.ingest.settings import MqttSettings, SessionState
 from gateway.sinks.embedded import EmbeddedSettings, EmbeddedSink
+from gateway.sinks.outbox import Entry
 from gateway.sinks.writer import Writer
 from gateway.survey import Survey
 from gateway.testing import MemoryBroker
@@ -184,9 +185,79 @@ async def test_a_held_river_says_why(view: View) -> None:
     for minute in range(30):
         view.flowing.broker.publish(topic("bin-1"), bin_uplink(minute / 10, 900))
     await view.flowing.until(lambda: view.flowing.parts.log.full)
+    await view.flowing.until(lambda: view.flowing.parts.river.held_since_ns > 0)
+    view.clock.advance(30)
     held = view.part("river")
     assert held.state is State.DEGRADED
-    assert "lines is full" in held.last_error
+    assert "the outbox of lines is full" in held.last_error
+    assert "outbox.size" in held.last_error
+    assert held.since_ns == START_NS
+
+
+async def test_a_sink_that_gives_up_points_says_so(view: View) -> None:
+    """How many since when, and what to do; for ten minutes after the last one."""
+    outbox = view.flowing.parts.log.outbox
+    await outbox.register(SINK, "drop-oldest")
+    view.survey.sample()
+    assert view.part(f"sink {SINK}").state is State.STARTING
+    for number in range(5):
+        await outbox.append([Entry(b"x" * 1_000, 10, START_NS)])
+        view.clock.advance(1)
+        view.survey.sample()
+        assert ("given up" in view.part(f"sink {SINK}").last_error) == (number >= 2)
+    part = view.part(f"sink {SINK}")
+    assert (part.state, part.since_ns) == (State.DEGRADED, START_NS + 3 * 10**9)
+    assert "30 of its oldest points given up since" in part.last_error
+    assert "outbox.size" in part.last_error
+    view.clock.advance(601)
+    view.survey.sample()
+    assert view.part(f"sink {SINK}").state is State.STARTING
+    await outbox.append([Entry(b"x" * 1_000, 10, START_NS)])
+    view.survey.sample()
+    assert "10 of its oldest points given up since" in view.part(f"sink {SINK}").last_error
+
+
+async def test_every_queue_says_its_depth_and_its_bound(view: View) -> None:
+    """And of an outbox how old the oldest is, and when it will be empty."""
+    parts = view.flowing.parts
+    outbox = parts.log.outbox
+    view.known.source = source(view.clock)
+    now = view.survey.snapshot()
+    assert list(now.queues) == [
+        *(
+            "received",
+            "journal",
+            "decode",
+            "windows",
+            "memory of outbox-lines",
+            f"outbox {SINK}",
+            "quarantine",
+        )
+    ]
+    bounded = {name for name, depth in now.queues.items() if depth.limit_bytes or depth.limit_items}
+    assert bounded == {"journal", "decode", "memory of outbox-lines", f"outbox {SINK}"}, (
+        "the rest is the settings'"
+    )
+    view.survey.sample()
+    await outbox.append([Entry(b"x" * 100, 10, START_NS) for _ in range(4)])
+    view.clock.advance(7_200)
+    view.survey.sample()
+    depth = view.survey.snapshot().queues[f"outbox {SINK}"]
+    assert (depth.items, depth.bytes, depth.entries, depth.seconds) == (40, 400, 4, 7_200)
+    assert (depth.limit_bytes, depth.empty_s) == (2_000, None)
+    assert view.survey.snapshot().queues["memory of outbox-lines"].bytes > 400
+    await outbox.next(SINK, 10, 10**9)
+    await outbox.advance(SINK, 1)
+    for _ in range(20):  # the first samples are forgotten
+        view.clock.advance(1)
+        view.survey.sample()
+    assert view.survey.snapshot().queues[f"outbox {SINK}"].empty_s is None
+    await outbox.next(SINK, 10, 10**9)
+    await outbox.advance(SINK, 2)
+    view.clock.advance(1)
+    view.survey.sample()
+    # Ten points in nineteen seconds; twenty are left.
+    assert view.survey.snapshot().queues[f"outbox {SINK}"].empty_s == 38.0
 
 
 async def test_a_replay_says_how_far_it_is(view: View) -> None:

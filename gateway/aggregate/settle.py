@@ -29,11 +29,13 @@ class Settled:
     `raw`: rows to write raw now, each with its final flags: new ones, rows that got another quantity,
     and older ones whose flag a new reading changed (`uplink` is -1 where a row is not of this batch).
     `late` bool[rows of raw]: behind their window's lateness, written raw only.
+    `again` bool[rows of raw]: may have been written before; what is newer than its series ever was, was not.
     `raw_only` = late + outside their range + without windows.
     """
 
     raw: Readings
     late: Bool
+    again: Bool
     aggregated: int = 0
     raw_only: int = 0
     late_readings: int = 0
@@ -46,7 +48,8 @@ def settle(shelf: Shelf, readings: Readings, parameters: Mapping[str, Float64], 
     """Take a batch of the shelf's group; `parameters` float64[n] by name, NaN where one is missing."""
     shelf.fit()
     if not len(readings):
-        return Settled(raw=readings, late=np.empty(0, np.bool_))
+        nothing = np.empty(0, np.bool_)
+        return Settled(raw=readings, late=nothing, again=nothing)
     start, end = shelf.blocks_of(readings.series, readings.time)
     # The running greatest receive time, not the row's own: what is late is then the same however the
     # rows are cut into batches, and nothing can come into a block that has been dropped.
@@ -83,8 +86,10 @@ class _Taking:
         new = flags[:, ~self._known] if self._known.any() else flags
         self._count(outcome, new != Flag.MISSING, new == Flag.FAIL)
         self._place(changed)
-        outcome.raw = self._raw()
+        outcome.raw, first = self._raw()
         outcome.late = np.zeros(len(outcome.raw), np.bool_)
+        outcome.again = np.zeros(len(outcome.raw), np.bool_)
+        outcome.again[first:] = True
         return outcome
 
     def _look_up(self) -> list[_Stored]:
@@ -113,7 +118,7 @@ class _Taking:
         Takes complements into the new rows and into stored ones; returns the latter's series by block.
         """
         heads, rows, readings = self._heads, self._rows, self._readings
-        outcome = Settled(raw=readings, late=self._known)
+        outcome = Settled(raw=readings, late=self._known, again=self._known)
         if not len(heads.of) and not self._known.any():
             return outcome, {}
         contested = np.union1d(np.flatnonzero(self._known), heads.of)
@@ -197,15 +202,18 @@ class _Taking:
         if len(fresh):
             shelf.advance(self._newest.series[ends], self._newest.time[ends])
 
-    def _raw(self) -> Readings:
-        """Return the new rows, and those that must be written again, each once and as it stands now."""
+    def _raw(self) -> tuple[Readings, int]:
+        """Return the new rows, then those that must be written again, each once and as it stands now.
+
+        And how many stand there for the first time: those newer than all before of their series.
+        """
         if not len(self._again):
-            return self._as_readings(self._newest, np.flatnonzero(self._fresh))
+            return self._as_readings(self._newest, np.flatnonzero(self._fresh)), len(self._newest)
         again = self._shelf.stored(*self._again.once())
         newest = self._newest
         kept = again.find(newest.series, newest.time) < 0
         rows = joined([newest.take(kept), again])
-        return self._as_readings(rows, self._rows.find(rows.series, rows.time))
+        return self._as_readings(rows, self._rows.find(rows.series, rows.time)), int(np.count_nonzero(kept))
 
     def _as_readings(self, rows: Rows, place: Int64) -> Readings:
         """Return rows as readings, with what this batch knows of where they came from.
@@ -237,5 +245,6 @@ def _with_late(settled: Settled, readings: Readings, late: Int64) -> Settled:
     settled.late_readings = rows.count()
     settled.raw_only += settled.late_readings
     settled.late = np.append(settled.late, np.ones(len(rows), np.bool_))
+    settled.again = np.append(settled.again, np.ones(len(rows), np.bool_))
     settled.raw = both_of(settled.raw, rows)
     return settled

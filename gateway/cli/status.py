@@ -105,7 +105,26 @@ def _quarantine(now: dict[str, Any]) -> str:
 
 def _queues(now: dict[str, Any]) -> Table:
     rows = (
-        (name, depth["items"], depth["bytes"], f"{depth['seconds']:.1f}")
+        (
+            name,
+            f"{depth['items']} ({depth['behind']} after newer ones)" if depth["behind"] else depth["items"],
+            depth["bytes"],
+            depth["limit_bytes"] or f"{depth['limit_items']} items",
+            _span(depth["seconds"]),
+            _empty(depth["empty_s"]) if name.startswith("outbox ") else "",
+        )
         for name, depth in now["queues"].items()
     )
-    return table("Queue", "Items", "Bytes", "Oldest (s)", rows=rows, title="Queues")
+    return table("Queue", "Items", "Bytes", "Of at most", "Oldest", "Empty in", rows=rows, title="Queues")
+
+
+def _empty(seconds: float | None) -> str:
+    return "it grows" if seconds is None else _span(seconds)
+
+
+def _span(seconds: float) -> str:
+    """Write a duration in the unit that suits it."""
+    for length, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.1f} {unit}"
+    return f"{seconds:.1f} s"

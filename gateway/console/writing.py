@@ -8,6 +8,12 @@ from datetime import UTC, datetime
 
 NARROW_SPACE = "\u202f"
 """Between groups of digits and before a per cent sign in French; it never breaks a line."""
+NO_BREAK = "\u00a0"
+_UNITS = (
+    (86_400, {"en": "d", "fr": "j"}),
+    (3_600, {"en": "h", "fr": "h"}),
+    (60, {"en": "min", "fr": "min"}),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +45,13 @@ class Writing:
         if value is None:
             return "–"
         return f"{value * 100:.0f}{NARROW_SPACE if self.lang == 'fr' else ''}%"
+
+    def span(self, seconds: float) -> str:
+        """Write a duration in the unit that suits it: seconds, minutes from 2 on, hours, days."""
+        for length, unit in _UNITS:
+            if seconds >= 2 * length:
+                return f"{self._localised(f'{seconds / length:,.1f}')}{NO_BREAK}{unit[self.lang]}"
+        return f"{self.number(seconds)}{NO_BREAK}s"
 
     def moment(self, at_ns: int) -> str:
         """Write a time as 10:15:00, with the day before it where that is another one than the page's."""

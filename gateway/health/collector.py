@@ -7,6 +7,7 @@ Every metric is listed in `docs/health.md`.
 from __future__ import annotations
 
 import platform
+from math import inf
 from typing import TYPE_CHECKING
 
 from prometheus_client.core import (
@@ -152,6 +153,9 @@ def _connection(now: Snapshot) -> Iterator[Metric]:
     yield CounterMetricFamily(
         "ecluse_oversize_packets", "Packets over broker.max_packet.", value=link.oversize
     )
+    yield CounterMetricFamily(
+        "ecluse_qos0_refused", "Uplinks at QoS 0 refused while the river was held.", value=link.refused_qos0
+    )
     yield GaugeMetricFamily(
         "ecluse_broker_unreleased",
         "QoS 2 deliveries that are journalled and not released by the broker.",
@@ -186,6 +190,28 @@ def _queues(now: Snapshot) -> Iterator[Metric]:
     ):
         values = ((queue, getattr(depth, name)) for queue, depth in now.queues.items())
         yield _labelled(GaugeMetricFamily, f"ecluse_queue_{unit}", text, "queue", values)
+    for unit, text in (
+        ("items", "Entries that may wait."),
+        ("bytes", "Bytes that may wait."),
+    ):
+        limits = ((queue, getattr(depth, f"limit_{unit}")) for queue, depth in now.queues.items())
+        bounded = ((queue, limit) for queue, limit in limits if limit)
+        yield _labelled(GaugeMetricFamily, f"ecluse_queue_limit_{unit}", text, "queue", bounded)
+    outboxes = [
+        (name.removeprefix("outbox "), depth)
+        for name, depth in now.queues.items()
+        if name.startswith("outbox ")
+    ]
+    for name, text, figures in (
+        ("entries", "Entries waiting.", [(sink, depth.entries) for sink, depth in outboxes]),
+        ("behind_points", "Points that newer ones go before.", [(s, d.behind) for s, d in outboxes]),
+        (
+            "empty_seconds",
+            "When nothing will wait, at the present pace.",
+            [(s, inf if d.empty_s is None else d.empty_s) for s, d in outboxes],
+        ),
+    ):
+        yield _labelled(GaugeMetricFamily, f"ecluse_outbox_{name}", text, "sink", figures)
 
 
 def _state(now: Snapshot) -> Iterator[Metric]:

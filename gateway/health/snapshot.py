@@ -20,7 +20,7 @@ class State(StrEnum):
     OK = "ok"
     STARTING = "starting"
     DEGRADED = "degraded"
-    """Works, and someone should look: nothing is lost."""
+    """Works, and someone should look; what it may cost, its words say."""
     DOWN = "down"
 
 
@@ -39,13 +39,19 @@ class Component:
 class Depth:
     """How full a queue is: items (uplinks, points or rows), bytes, and the age of its oldest in seconds.
 
-    `limit_bytes` is 0 where the queue is bounded otherwise.
+    `limit_bytes` and `limit_items` are 0 where the queue is bounded otherwise. Of an outbox: `entries` on
+    disk or in memory, how many of the items are `behind` (newer ones go first), and in how many seconds
+    nothing will wait at the pace of the last ones (`empty_s`; None: never).
     """
 
     items: int = 0
     bytes: int = 0
     seconds: float = 0.0
     limit_bytes: int = 0
+    limit_items: int = 0
+    entries: int = 0
+    behind: int = 0
+    empty_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +77,8 @@ class Connection:
     bytes: int = 0
     oversize: int = 0
     """Packets over `broker.max_packet`: acknowledged, first bytes in quarantine, in no book."""
+    refused_qos0: int = 0
+    """Uplinks at QoS 0 refused while the river was held: in no book."""
     unreleased: int = 0
     """QoS 2 deliveries that are journalled and not over: the broker has yet to release them."""
     last_heard_ns: int = 0
@@ -189,7 +197,8 @@ class Snapshot:
     connection: Connection
     fleet: Fleet
     queues: dict[str, Depth] = field(default_factory=dict)
-    """`received` (read, not durable), `decode` (durable, not decoded), `clock` (waits for it), `outbox NAME`,
+    """`received` (read, not durable), `journal` (records being synced), `decode` (durable, not decoded),
+    `clock` (waits for it), `windows` (readings behind open ones), `memory of LOG`, `outbox NAME`,
     `quarantine`."""
     watermarks: dict[str, int] = field(default_factory=dict)
     """Profile → event time before which its windows are final; ns UTC."""

@@ -4,8 +4,8 @@ Delivery guarantees: an uplink at QoS 1 or 2 is acknowledged only by `acknowledg
 again by the broker at the next connection, with DUP, as long as it keeps the session. At QoS 2 the same
 holds of the PUBREL that ends the exchange: it is in a batch, and PUBCOMP goes out with `acknowledge`.
 Batches of a connection that is gone are still given out: they may come twice, they are not lost. QoS 0
-promises nothing. Where the broker lost the session, `SessionStatus.gap_possible_ns` says so, and that is
-durable before anything is subscribed in the new one.
+promises nothing, and is refused and counted while the river is held. Where the broker lost the session,
+`SessionStatus.gap_possible_ns` says so, and that is durable before anything is subscribed in the new one.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from gateway.ingest import heads
 from gateway.ingest.answers import Oversize
 from gateway.ingest.errands import Errands
 from gateway.ingest.link import End, Link, Why
-from gateway.ingest.packets import DUP, QOS, QOS_2, Scan
+from gateway.ingest.packets import DUP, QOS, QOS_2, Scan, promised
 from gateway.ingest.patience import Backoff, TakeoverGuard
 from gateway.ingest.requests import Connect
 from gateway.ingest.session import Granted, Opened
@@ -109,6 +109,7 @@ class MqttSource:
         self._heads = Errands[Refused]("heads", keep, on_failure=self._wake.set)
         self._losses = Errands[Control]("lost session", note, on_failure=self._wake.set)
         self._stopping = False
+        self._held = False
         self._renewed = asyncio.Event()
         """The next connection is to be made at once: its settings are new."""
         self._retiring: asyncio.Task[None] | None = None
@@ -153,6 +154,24 @@ class MqttSource:
             return
         link.send(answers)
         await link.drain()
+
+    def hold(self, *, held: bool) -> None:
+        """While held, refuse and count what comes at QoS 0, and what was read of it and not given out."""
+        if held and not self._held:
+            self._queue = deque(kept for kept in map(self.promised, self._queue) if not kept.is_empty)
+        self._held = held
+
+    def promised(self, batch: RawBatch) -> RawBatch:
+        """Refuse and count the uplinks of a batch that nobody sends again (QoS 0); return the rest."""
+        status, kept = self.status, promised(batch)
+        if kept is not batch:
+            refused = len(batch) - len(kept)
+            freed = weight(batch) - (0 if kept.is_empty else weight(kept))
+            status.refused_qos0 += refused
+            status.unacknowledged = max(0, status.unacknowledged - refused)
+            status.unacknowledged_bytes = max(0, status.unacknowledged_bytes - freed)
+            self._balance()
+        return kept
 
     async def subscribe(self, filters: Sequence[tuple[str, int]]) -> None:
         """Want these (filter, QoS) pairs from now on, in the same session. Raises ValueError."""
@@ -387,8 +406,11 @@ class MqttSource:
         status.duplicates += int(np.count_nonzero(scan.headers & DUP))
         status.unacknowledged += len(batch)
         status.unacknowledged_bytes += weight(batch)
-        self._queue.append(batch)
-        self._wake.set()
+        if self._held:
+            batch = self.promised(batch)
+        if not batch.is_empty:
+            self._queue.append(batch)
+            self._wake.set()
         self._balance()
 
     def _balance(self) -> None:

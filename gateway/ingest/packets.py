@@ -347,6 +347,38 @@ def frame_of(topic: bytes, payload: bytes, *, retained: bool) -> bytes:
     return packet(PUBLISH << 4 | (RETAIN if retained else 0), binary(topic) + varint(0) + payload)
 
 
+def promised(batch: RawBatch) -> RawBatch:
+    """Return what the broker would send again of a batch: all but QoS 0. Itself where that is all of it."""
+    wanted = batch.headers & QOS != 0
+    kept = np.flatnonzero(wanted)
+    if len(kept) == len(batch):
+        return batch
+    releases = batch.releases
+    if releases is not None:
+        before = np.concatenate(([0], np.cumsum(wanted)))
+        releases = replace(releases, places=before[releases.places])
+    return replace(
+        batch,
+        frames=b"".join(
+            frame for frame in _frames(batch.frames) if frame[0] >> 4 != PUBLISH or frame[0] & QOS
+        ),
+        releases=releases,
+        topics=[batch.topics[place] for place in kept.tolist()],
+        payloads=[batch.payloads[place] for place in kept.tolist()],
+        headers=batch.headers[kept],
+        packet_ids=batch.packet_ids[kept],
+    )
+
+
+def _frames(frames: bytes) -> Iterator[bytes]:
+    """Yield whole frames, one by one."""
+    at = 0
+    while at < len(frames):
+        length, start = _varint(frames, at + 1)
+        yield frames[at : start + length]
+        at = start + length
+
+
 def batch_of(record: Frames | Readmitted, position: int) -> RawBatch:
     """Return a journalled record as the batch that it was, found by the same pass.
 

@@ -70,7 +70,8 @@ class SessionStatus:
     connection. `unreleased` counts QoS 2 deliveries that are journalled and not over: the broker's Receive
     Maximum counts them too, until our PUBCOMP. `widened` lists filters that were
     subscribed although nobody asked for them, to leave no overlap. `duplicates` counts uplinks with
-    the DUP flag, `oversize` those over the maximum packet size, of which the first bytes were kept,
+    the DUP flag, `refused_qos0` those at QoS 0 that were refused while the river was held,
+    `oversize` those over the maximum packet size, of which the first bytes were kept,
     `silences` reconnects of the flow watchdog. `stuck` says what to do where the same packet ends every
     connection ("" where none does). `unacknowledged_bytes` is an estimate of memory.
     `opened_mono_ns` and `heard_mono_ns` are when it was connected and last heard by the monotonic clock,
@@ -102,6 +103,7 @@ class SessionStatus:
     bytes: int = 0
     duplicates: int = 0
     oversize: int = 0
+    refused_qos0: int = 0
     stuck: str = ""
     unacknowledged: int = 0
     unacknowledged_bytes: int = 0

@@ -36,7 +36,7 @@ def encode(points: Points) -> bytes:
 
 
 def write(content: pa.Table) -> bytes:
-    """Return a table that `to_table` made as a stream."""
+    """Return a table that `to_table` made as one Arrow IPC stream, compressed with LZ4."""
     sink = pa.BufferOutputStream()
     options = pa.ipc.IpcWriteOptions(compression="lz4")
     with pa.ipc.new_stream(sink, content.schema, options=options) as writer:

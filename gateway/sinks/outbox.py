@@ -12,10 +12,14 @@ alone, and no more than this is written:
 - Cursors and what became of points soon after they move, not synced; and all of it at `close`.
 
 A crash between a sink's answer and the cursor's way to the file sends those entries again. An entry stays
-until every sink's cursor lies past it. A sink that is new begins at the log's end; a sink that is taken
+until it waits for no sink. A sink that is new begins at the log's end; a sink that is taken
 away (`unregister`) loses what waited. A `hold` sink whose waiting bytes reach the limit makes the outbox
 `full`: the caller then waits with `room`, and appends no more than it has in hand. A `drop-oldest` sink is
 passed over what is too old.
+
+A sink whose order is `live` may step over what waits: what comes then goes first, and what was stepped over
+is given in between, without the points of which the sink has had a newer writing since: writings of one
+point never overtake each other, and those left out are counted as superseded.
 
 A failed write or sync is fatal (StateError): nothing is tried again; the restart replays.
 """
@@ -30,19 +34,22 @@ import structlog
 
 from gateway import durable
 from gateway.errors import StateError
+from gateway.sinks import line_keys
+from gateway.sinks.outbox_cursor import Standing
 from gateway.sinks.outbox_file import OutboxFile
 from gateway.sinks.outbox_filing import Filing
 from gateway.sinks.outbox_log import OutboxLog
-from gateway.sinks.outbox_model import Depth, Entry, Policy, Recovered, Settled, SinkTotals, Standing
+from gateway.sinks.outbox_model import Depth, Entry, Order, Policy, Recovered, Settled, SinkTotals
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from gateway.damage import Aside
-    from gateway.sinks.outbox_model import Change, Loaded, Mark
+    from gateway.sinks.outbox_cursor import Stretch
+    from gateway.sinks.outbox_model import Bodies, Change, Loaded, Mark
 
-__all__ = ["Depth", "Entry", "Outbox", "Policy", "Recovered", "Settled", "SinkTotals", "Standing"]
+__all__ = ["Depth", "Entry", "Order", "Outbox", "Policy", "Recovered", "Settled", "SinkTotals", "Standing"]
 
 MEMORY_BYTES = 32 << 20
 """What waiting entries may cost in memory: seconds of the fullest river, so that a database which answers
@@ -62,33 +69,42 @@ class Outbox:
     touches memory alone takes effect at once, with no thread between.
 
     Calls for a sink that is not registered raise KeyError. One task calls `append`, `settle` and
-    `checkpointed`; one task a sink calls `next`, `advance` and `changed`.
+    `checkpointed`; one task a sink calls `next`, `advance`, `step_over` and `changed`.
     """
 
     def __init__(
-        self, file: OutboxFile, loaded: Loaded, worker: durable.Worker, *, max_bytes: int, memory_bytes: int
+        self,
+        file: OutboxFile,
+        loaded: Loaded,
+        worker: durable.Worker,
+        *,
+        max_bytes: int,
+        memory_bytes: int,
+        bodies: Bodies,
     ) -> None:
         """Use `Outbox.open`."""
         self._file = file
         self._worker = worker
-        self._log = OutboxLog(loaded, max_bytes)
+        self._log = OutboxLog(loaded, max_bytes, bodies)
         self._filing = Filing(self._log, loaded, memory_bytes)
-        self._news: dict[str, asyncio.Event] = {}
+        self._news: dict[tuple[str, bool], asyncio.Event] = {}
         self._room = asyncio.Event()
         self._writing: asyncio.Future[None] | None = None
-        self._purging: asyncio.Future[int] | None = None
+        self._purging: asyncio.Future[Sequence[Stretch]] | None = None
         self._noting: asyncio.TimerHandle | None = None
         self._closing = False
         self._failed = ""
         self._refresh()
 
     @classmethod
-    async def open(cls, path: Path, *, max_bytes: int, memory_bytes: int = MEMORY_BYTES) -> Outbox:
+    async def open(
+        cls, path: Path, *, max_bytes: int, memory_bytes: int = MEMORY_BYTES, bodies: Bodies = line_keys
+    ) -> Outbox:
         """Open a log's file, made where it does not exist. `max_bytes` bounds what waits for one sink.
 
         `memory_bytes` bounds what waiting entries cost in memory, beside those that a sink has in hand and
-        those that one `append` brings. A damaged file is set aside (`aside`), what is sound of it goes on.
-        Raises StateError: of another version, not accessible.
+        those that one `append` brings. `bodies` is how entries are encoded. A damaged file is set aside
+        (`aside`), what is sound of it goes on. Raises StateError: of another version, not accessible.
         """
         worker = durable.Worker("outbox")
         with durable.translated(StateError, f"the outbox {path} cannot be opened"):
@@ -97,12 +113,15 @@ class Outbox:
             except BaseException:
                 await worker.close(lambda: None)
                 raise
-        return cls(file, loaded, worker, max_bytes=max_bytes, memory_bytes=memory_bytes)
+        return cls(file, loaded, worker, max_bytes=max_bytes, memory_bytes=memory_bytes, bodies=bodies)
 
-    async def register(self, sink: str, policy: str) -> None:
-        """Give a sink a cursor: its own where it has one, else at the end. ValueError: no such policy."""
+    async def register(self, sink: str, policy: str, order: str = Order.BACKLOG) -> None:
+        """Give a sink a cursor: its own where it has one, else at the end.
+
+        Raises ValueError where there is no such policy or order; StateError.
+        """
         self._require_sound()
-        self._log.register(sink, Policy(policy))
+        self._log.register(sink, Policy(policy), Order(order))
         await self._write(self._filing.rest)
 
     async def unregister(self, sink: str) -> None:
@@ -124,38 +143,56 @@ class Outbox:
             await self._relieve_memory()
         return self.end
 
-    async def next(self, sink: str, max_points: int, max_bytes: int) -> list[tuple[int, Entry]]:
-        """Return the sink's next entries in order: at least one where any waits, else up to both limits.
+    async def next(
+        self, sink: str, max_points: int, max_bytes: int, *, backlog: bool = True
+    ) -> list[tuple[int, Entry]]:
+        """Return the sink's next entries: at least one where any waits, else up to both limits.
 
-        The same ones come again until `advance`. Entries that cannot be read are passed over, counted
-        as dropped and listed in `damaged`. Raises StateError.
+        They stand in the log as they are given, one right behind the other. The same ones come again until
+        `advance`, unless something newer goes first. `backlog` False: nothing that was stepped over. An
+        entry may come with fewer points than it has, or with none (see the module's docstring). Entries
+        that cannot be read are passed over, counted as dropped and listed in `damaged`. Raises StateError.
         """
         self._require_sound()
         log = self._log
-        while log.in_file(sink):
-            after, through = log.cursors[sink].seq, log.tail.start
-            found = await self._ask(self._file.read, after, through, max_points, max_bytes)
-            if taken := log.take_found(sink, found, max_points, max_bytes):
+        while (span := log.turn(sink, backlog=backlog)) is not None:
+            if not log.in_file(span):
+                return log.take(sink, span, max_points, max_bytes)
+            through = log.filed(span)
+            found = await self._ask(self._file.read, span.after.seq, through, max_points, max_bytes)
+            if taken := log.take_found(sink, span, found, max_points, max_bytes):
                 return taken
             if found.gap is not None:
-                said.error("points of the outbox are lost", sink=sink, entries=found.gap.seq - after)
+                said.error("points of the outbox are lost", sink=sink, entries=found.gap.seq - found.after)
             self._moved()
-        return log.take(sink, max_points, max_bytes)
+        return []
 
-    async def advance(self, sink: str, through: int, *, refused: int = 0, superseded: int = 0) -> None:
-        """Move a sink's cursor past entry `through`, with what became of its points.
+    async def advance(self, sink: str, through: int, *, refused: int = 0) -> None:
+        """Take a sink's answer for what it was given, up to entry `through`.
 
-        All points up to there are stored but for those refused (in quarantine) or superseded (skipped
-        since a newer writing waits). Raises ValueError where that is more than there are, or where the
-        sink was not given that entry; StateError.
+        All points that it was given up to there are stored but for those refused (in quarantine). Raises
+        ValueError where that is more than there are, or where the sink was not given that entry; StateError.
         """
         self._require_sound()
-        self._log.advance(sink, through, refused=refused, superseded=superseded)
+        self._log.advance(sink, through, refused=refused)
         self._moved()
 
-    async def changed(self, sink: str) -> None:
-        """Return once something waits for the sink: at once where it does already."""
-        await self._news.setdefault(sink, asyncio.Event()).wait()
+    def step_over(self, sink: str, is_young: Callable[[int], bool]) -> None:
+        """Let a sink whose order is `live` leave what waits for later, but for what is young.
+
+        `is_young` is asked about receive times (ns UTC; 0: not known). Where what was stepped over before
+        would have to be remembered in too many places or points, nothing happens.
+        """
+        if self._log.step_over(sink, is_young):
+            self._moved()
+
+    def oldest_ns(self, sink: str, *, live: bool) -> int | None:
+        """Return the receive time of the oldest uplink that waits (`live`: and was not stepped over)."""
+        return self._log.oldest_ns(sink, live=live)
+
+    async def changed(self, sink: str, *, backlog: bool = True) -> None:
+        """Return once `next` would give the sink something: at once where it does already."""
+        await self._news.setdefault((sink, backlog), asyncio.Event()).wait()
 
     async def room(self) -> None:
         """Return once the outbox is not full: at once where it is not."""
@@ -203,7 +240,22 @@ class Outbox:
     @property
     def full(self) -> bool:
         """Whether a `hold` sink waits for as many bytes as the log may hold."""
-        return self._log.full
+        return bool(self._log.holding)
+
+    @property
+    def holding(self) -> Sequence[str]:
+        """Those sinks."""
+        return self._log.holding
+
+    @property
+    def max_bytes(self) -> int:
+        """What may wait for one sink."""
+        return self._log.max_bytes
+
+    @property
+    def memory(self) -> tuple[int, int]:
+        """What entries cost in memory, and what they may, in bytes."""
+        return self._log.tail.bytes, self._filing.memory_bytes
 
     @property
     def aside(self) -> Aside | None:
@@ -216,18 +268,19 @@ class Outbox:
         return tuple(self._log.damaged)
 
     def cursors(self) -> dict[str, int]:
-        """Return the last entry that each sink has answered for."""
+        """Return the last entry that each sink has answered for: all before it, but for what waits behind."""
         return {sink: cursor.seq for sink, cursor in self._log.cursors.items()}
 
     def depth(self, sink: str) -> Depth:
         """Return what waits for a sink."""
-        end, cursor = self._log.end, self._log.cursors[sink]
-        waiting = end.seq - cursor.seq
+        cursor = self._log.cursors[sink]
+        waits = cursor.waits(self._log.end)
         return Depth(
-            points=end.points - cursor.points,
-            bytes=end.bytes - cursor.bytes,
-            entries=waiting,
+            points=sum(span.points for span in waits),
+            bytes=sum(span.bytes for span in waits),
+            entries=sum(span.entries for span in waits),
             oldest_ns=self._log.oldest_ns(sink),
+            behind=sum(gap.points for gap in cursor.gaps),
         )
 
     def totals(self, sink: str) -> SinkTotals:
@@ -236,7 +289,7 @@ class Outbox:
         return SinkTotals(
             made=end.points - cursor.base,
             stored=cursor.stored,
-            waiting=end.points - cursor.points,
+            waiting=sum(span.points for span in cursor.waits(end)),
             refused=cursor.refused,
             dropped=cursor.dropped,
             superseded=cursor.superseded,
@@ -264,14 +317,15 @@ class Outbox:
     async def _drop_oldest(self) -> None:
         """Pass `drop-oldest` sinks over what is more than the log may hold for them."""
         log = self._log
-        for sink in log.over_limit:
-            places: Sequence[tuple[Mark, int]] = ()
-            next_ns = None
-            if log.in_file(sink):
-                after = log.cursors[sink].seq
-                places, next_ns = await self._ask(self._file.places, after, log.enough_bytes)
-            log.drop_oldest(sink, places, next_ns)
-            self._moved()
+        for sink in list(log.cursors):
+            while (excess := log.excess(sink)) is not None:
+                span, enough_bytes = excess
+                places: Sequence[tuple[Mark, int]] = ()
+                next_ns = None
+                if log.in_file(span):
+                    places, next_ns = await self._ask(self._file.places, span.after.seq, enough_bytes)
+                log.drop_oldest(sink, places, next_ns)
+                self._moved()
 
     async def _relieve_memory(self) -> None:
         """Where memory holds too much, let the oldest entries go to the file."""
@@ -327,19 +381,22 @@ class Outbox:
 
     def _refresh(self) -> None:
         """Wake those for whom there is something, or room; delete what nobody needs, when there is time."""
-        for sink, cursor in self._log.cursors.items():
-            _set(self._news.setdefault(sink, asyncio.Event()), on=cursor.seq < self._log.end.seq)
-        _set(self._room, on=not self._log.full)
-        through = self._filing.purgeable
-        if through and self._purging is None and not self._closing and not self._failed:
-            self._purging = self._worker.submit(self._file.purge, through)
-            self._purging.add_done_callback(self._purged)
+        for sink in self._log.cursors:
+            for backlog in (True, False):
+                news = self._news.setdefault((sink, backlog), asyncio.Event())
+                _set(news, on=self._log.turn(sink, backlog=backlog) is not None)
+        _set(self._room, on=not self._log.holding)
+        if self._purging is None and not self._closing and not self._failed:
+            stretches = self._filing.purgeable()
+            if stretches:
+                self._purging = self._worker.submit(self._file.purge, stretches)
+                self._purging.add_done_callback(partial(self._purged, stretches))
 
-    def _purged(self, purge: asyncio.Future[int]) -> None:
+    def _purged(self, asked: Sequence[Stretch], purge: asyncio.Future[Sequence[Stretch]]) -> None:
         """Go on purging: each piece queues behind the calls that came meanwhile."""
         self._purging = None
         if not self._has_failed(purge):
-            self._filing.purged(purge.result())
+            self._filing.purged(asked, purge.result())
             self._refresh()
 
     def _has_failed(self, work: asyncio.Future[T]) -> bool:

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 from gateway import durable
 from gateway.errors import StateError
 from gateway.sinks import outbox_rows as rows
+from gateway.sinks.outbox_cursor import rest_of, unneeded
 
 if TYPE_CHECKING:
+    import sqlite3
     from pathlib import Path
 
 _READ_BYTES = 8 << 20
@@ -25,16 +27,23 @@ def unsoundness(path: Path, end: int) -> str:
         return found
     with contextlib.closing(durable.connect(path)) as connection:
         try:
-            durable.require_format(connection, path, rows.FORMAT, StateError)
+            application_id, version = durable.identity(connection)
+            if application_id != rows.FORMAT.application_id:
+                return "it is another kind of file"
+            durable.require_version(path, version, rows.FORMAT, StateError)
             marks, cursors = rows.load_marks(connection), rows.load_cursors(connection)
         except StateError as damage:
             return str(damage)
         known = [mark.seq for name, mark in marks.items() if name != rows.END]
         through = max((seq for seq in known if seq <= end), default=0)
-        after = min((cursor.seq for cursor in cursors.values()), default=through)
-        while after < through:
-            taken = rows.read_entries(connection, after, 1 << 30, _READ_BYTES)
-            if not taken:
-                return f"entry {after + 1} cannot be read, and waits for a sink"
-            after = taken[-1][0].seq
+        for after, until in rest_of([(0, through)], unneeded(cursors.values(), through)):
+            if (read := _read_through(connection, after, until)) < until:
+                return f"entry {read + 1} cannot be read, and waits for a sink"
     return ""
+
+
+def _read_through(connection: sqlite3.Connection, after: int, until: int) -> int:
+    """Read entries up to `until`; return the last one that could be."""
+    while after < until and (taken := rows.read_entries(connection, after, until, 1 << 30, _READ_BYTES)):
+        after = taken[-1][0].seq
+    return after

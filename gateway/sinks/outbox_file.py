@@ -3,7 +3,7 @@
 A change is one transaction. Only those that say so are synced: after a power cut the file is as some
 change left it, no older than the last synced one, since SQLite's WAL keeps their order.
 
-At any such place the file has every entry that waits for a sink, from the cursors in it to its newest mark.
+At any such place the file has every entry that waits for a sink, by the cursors in it, up to its newest mark.
 Behind the mark, entries may be missing where memory had them: recovery cuts them off.
 """
 
@@ -15,14 +15,16 @@ from gateway import damage, durable
 from gateway.errors import StateError
 from gateway.sinks import outbox_rescue
 from gateway.sinks import outbox_rows as rows
-from gateway.sinks.outbox_model import Found, Loaded, Mark
+from gateway.sinks.outbox_model import LIVE, Found, Loaded, Mark
 from gateway.sinks.outbox_rows import END
 
 if TYPE_CHECKING:
     import sqlite3
+    from collections.abc import Sequence
     from pathlib import Path
 
     from gateway.damage import Aside
+    from gateway.sinks.outbox_cursor import Cursor, Stretch
     from gateway.sinks.outbox_model import Change
 
 PURGE_ENTRIES = 64
@@ -63,19 +65,21 @@ class OutboxFile:
             if change.cut is not None:
                 self._connection.execute("DELETE FROM entries WHERE seq > ?", (change.cut,))
                 self._connection.execute("DELETE FROM outcomes WHERE seq > ?", (change.cut,))
+                rows.cut_newer(self._connection, change.cut)
             rows.insert_entries(self._connection, change.held)
             rows.save_marks(self._connection, change.end, change.marks)
             rows.save_cursors(self._connection, change.cursors.values())
             rows.save_outcomes(self._connection, change.outcomes)
+            rows.save_newer(self._connection, change.newer, change.cursors)
             self._connection.execute("DELETE FROM outcomes WHERE seq <= ?", (change.marks[0].seq,))
             self._connection.execute("DELETE FROM outcomes WHERE sink NOT IN (SELECT sink FROM cursors)")
 
     def read(self, after: int, through: Mark, max_points: int, max_bytes: int) -> Found:
-        """Return what is right behind `after`, up to both limits; `through`: the last place that is here.
+        """Return what is right behind `after`, up to both limits; `through`: the last place to read.
 
         Where the first entry cannot be read: how far not. The sums of the next sound one tell it.
         """
-        taken = rows.read_entries(self._connection, after, max_points, max_bytes)
+        taken = rows.read_entries(self._connection, after, through.seq, max_points, max_bytes)
         return Found(after, taken, None if taken else self._gap(after, through))
 
     def places(self, after: int, enough_bytes: int) -> tuple[list[tuple[Mark, int]], int | None]:
@@ -86,16 +90,25 @@ class OutboxFile:
         found = rows.places(self._connection, after, enough_bytes)
         return found, rows.oldest_ns(self._connection, found[-1][0].seq if found else after)
 
-    def purge(self, through: int) -> int:
-        """Delete some entries up to `through`, the first ones; return how far. Give back pages long free."""
-        first = self._connection.execute("SELECT min(seq) FROM entries").fetchone()[0]
-        upto = through if first is None else min(through, first + PURGE_ENTRIES - 1)
-        self._sync(on=False)
-        with durable.transaction(self._connection):
-            self._connection.execute("DELETE FROM entries WHERE seq <= ?", (upto,))
+    def purge(self, stretches: Sequence[Stretch]) -> Sequence[Stretch]:
+        """Delete some entries of the first stretch that has any; return what is left.
+
+        Gives back pages that have long been free.
+        """
+        left: Sequence[Stretch] = ()
+        for number, (after, through) in enumerate(stretches):
+            first = rows.first_row(self._connection, after, through)
+            if first is None:
+                continue
+            upto = min(through, first + PURGE_ENTRIES - 1)
+            self._sync(on=False)
+            with durable.transaction(self._connection):
+                self._connection.execute("DELETE FROM entries WHERE seq BETWEEN ? AND ?", (first, upto))
+            left = (upto, through), *stretches[number + 1 :]
+            break
         if self._connection.execute("PRAGMA freelist_count").fetchone()[0] > SPARE_PAGES:
             self._connection.execute("PRAGMA incremental_vacuum(256)").fetchall()
-        return upto
+        return left
 
     def close(self) -> None:
         """Bring the WAL into the file and close it."""
@@ -115,17 +128,23 @@ class OutboxFile:
             marks=tuple(marks.values()),
             cursors=cursors,
             outcomes=rows.load_outcomes(self._connection),
-            oldest_ns={sink: rows.oldest_ns(self._connection, c.seq) for sink, c in cursors.items()},
+            oldest_ns={sink: self._oldest_ns(cursor) for sink, cursor in cursors.items()},
+            newer=rows.load_newer(self._connection),
             rows_through=rows.last_row(self._connection),
         )
 
+    def _oldest_ns(self, cursor: Cursor) -> dict[int, int | None]:
+        """Return the receive time of the oldest uplink in the first entry of each span that waits."""
+        begins = {gap.until.seq: gap.after.seq for gap in cursor.gaps} | {LIVE: cursor.seq}
+        return {name: rows.oldest_ns(self._connection, after) for name, after in begins.items()}
+
     def _gap(self, after: int, through: Mark) -> Mark:
-        """Return the place before the first sound entry behind `after`."""
+        """Return the place before the first sound entry behind `after`; `through` where none is before it."""
         for seq in range(after, through.seq):
             found = rows.first_sound(self._connection, seq)
             if found is not None:
-                behind, entry = found
-                return Mark(behind.seq - 1, behind.points - entry.count, behind.bytes - len(entry.body))
+                before = found[0].less(found[1])
+                return before if before.seq < through.seq else through
         return through
 
     def _sync(self, *, on: bool) -> None:

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gateway.sinks.outbox_cursor import rest_of, unneeded
 from gateway.sinks.outbox_model import Change
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gateway.sinks.outbox_cursor import Stretch
     from gateway.sinks.outbox_log import OutboxLog
     from gateway.sinks.outbox_model import Loaded, Recovered
 
@@ -14,17 +18,17 @@ if TYPE_CHECKING:
 class Filing:
     """The keeper of one log's file: each change that it gives must be written, then told by `written`.
 
-    One change at a time. Entries that every sink has answered for are in none.
+    One change at a time. Entries that wait for no sink are in none.
     """
 
     def __init__(self, log: OutboxLog, loaded: Loaded, memory_bytes: int) -> None:
         """`memory_bytes` bounds what the log's tail may cost in memory."""
         self._log = log
-        self._memory_bytes = memory_bytes
+        self.memory_bytes = memory_bytes
         self._books = (loaded.end, tuple(loaded.marks), dict(loaded.cursors))
         self._through = loaded.end.seq  # what waits up to here is in the file
         self._rows_through = loaded.rows_through
-        self._purged = 0
+        self._purged: list[Stretch] = []
         self._synced = True
         self._cut: int | None = None
 
@@ -45,12 +49,12 @@ class Filing:
     @property
     def crowded(self) -> bool:
         """Whether memory holds more than it may."""
-        return self._log.tail.bytes > self._memory_bytes
+        return self._log.tail.bytes > self.memory_bytes
 
     def spill(self) -> Change | None:
         """Return what must be in the file before memory is relieved; None where all of it is."""
         through = self._surplus()
-        return self._change(through, synced=False) if through > max(self._through, self._log.floor) else None
+        return self._change(through, synced=False) if through > self._through else None
 
     def relieve(self) -> None:
         """Let memory go of the oldest entries that are in the file, down to half of what it may hold."""
@@ -60,7 +64,9 @@ class Filing:
         """Note that the file has a change."""
         if change.cut is not None:
             self._rows_through = min(self._rows_through, change.cut)
-            self._purged = min(self._purged, change.cut)
+            self._purged = [
+                (after, min(until, change.cut)) for after, until in self._purged if after < change.cut
+            ]
         if change.held:
             self._rows_through = change.held[-1][0].seq
             self._through = max(self._through, self._rows_through)
@@ -71,27 +77,32 @@ class Filing:
         """Note that the log was cut back, which the file must be too; it has all that waits."""
         self._cut = self._through = recovered.end
 
-    @property
-    def purgeable(self) -> int:
-        """The last entry that nobody needs, by the cursors that are in the file; 0 where there is none."""
-        needed = min((cursor.seq for cursor in self._books[2].values()), default=self._books[0].seq)
-        through = min(needed, self._rows_through)
-        return through if through > self._purged else 0
+    def purgeable(self) -> list[Stretch]:
+        """Return the stretches of the file's entries that nobody needs, by the cursors that it has."""
+        return list(rest_of(self._unneeded(), self._purged))
 
-    def purged(self, through: int) -> None:
-        """Note that entries up to there are deleted."""
-        self._purged = through
+    def purged(self, asked: Sequence[Stretch], left: Sequence[Stretch]) -> None:
+        """Note that of the stretches that were asked for no more are left than these."""
+        done = sorted([*self._purged, *rest_of(asked, left)])
+        self._purged = list(
+            rest_of([(0, self._rows_through)], list(rest_of([(0, self._rows_through)], done)))
+        )
+
+    def _unneeded(self) -> list[Stretch]:
+        end, _, cursors = self._books
+        return unneeded(cursors.values(), min(end.seq, self._rows_through))
 
     def _surplus(self) -> int:
-        return self._log.tail.surplus(self._memory_bytes // 2)
+        return self._log.tail.surplus(self.memory_bytes // 2)
 
     def _change(self, through: int, *, synced: bool) -> Change | None:
         log, cut = self._log, self._cut
         self._cut = None
-        held = log.tail.between(max(self._through, log.floor), through)
-        outcomes = log.changed_outcomes()
+        held = [one for one in log.tail.between(self._through, through) if log.waits_for(one[0].seq)]
+        outcomes, newer = log.changed_outcomes(), log.changed_newer()
         books = (log.end, tuple(log.marks.values()), dict(log.cursors))
-        if not (held or outcomes or cut is not None or books != self._books or (synced and not self._synced)):
+        told = held or outcomes or newer or cut is not None or books != self._books
+        if not told and (self._synced or not synced):
             return None
         end, marks, cursors = books
-        return Change(end, marks, cursors, outcomes, held, cut, synced)
+        return Change(end, marks, cursors, outcomes, newer, held, cut, synced)

@@ -6,15 +6,21 @@ difference of two numbers.
 
 from __future__ import annotations
 
-from dataclasses import astuple, dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
+
+    from gateway.sinks.outbox_cursor import Cursor, Standing
 
     Held = tuple["Mark", "Entry"]
     """An entry and the place behind it."""
+
+
+LIVE = 0
+"""Stands for what is new, beside gaps, which are known by their last entry."""
 
 
 class Policy(StrEnum):
@@ -26,13 +32,41 @@ class Policy(StrEnum):
     """The oldest entries are passed over and counted as dropped."""
 
 
+class Order(StrEnum):
+    """What a sink gets first when it has been away."""
+
+    BACKLOG = "backlog"
+    """Everything in the order in which it was made."""
+    LIVE = "live"
+    """What is new; what waited is filled in between."""
+
+
+class Bodies(Protocol):
+    """What must be known of the encoding: which points a body holds, and how it is without some."""
+
+    def keys(self, body: bytes, times: Collection[int] | None = None) -> list[tuple[int, bytes]]:
+        """Return (place in the body, key) of its points, or of those at these times (ns) alone.
+
+        A key names a point, series and time, in 24 bytes (`point_key`), whatever its fields.
+        """
+        ...
+
+    def without(self, body: bytes, places: Collection[int]) -> bytes:
+        """Return the body without the points at these places."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """Encoded points. `oldest_ns` is the receive time of the oldest uplink in them, ns UTC."""
+    """Encoded points. `oldest_ns` is the receive time of the oldest uplink in them, ns UTC; 0: of none.
+
+    `again`: an older entry may hold another writing of some of them.
+    """
 
     body: bytes
     count: int
     oldest_ns: int
+    again: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,35 +81,9 @@ class Mark:
         """Return the place behind one more entry."""
         return Mark(self.seq + 1, self.points + entry.count, self.bytes + len(entry.body))
 
-
-@dataclass(frozen=True, slots=True)
-class Cursor:
-    """How far a sink has come, and what became of its points; `base`: points made before it was there."""
-
-    sink: str
-    policy: str
-    seq: int
-    points: int
-    bytes: int
-    base: int
-    refused: int = 0
-    dropped: int = 0
-    superseded: int = 0
-    replayed: int = 0
-
-    @property
-    def stored(self) -> int:
-        """What lies behind the cursor and was neither refused nor dropped nor superseded."""
-        return self.points - self.base - self.refused - self.dropped - self.superseded
-
-    @property
-    def mark(self) -> Mark:
-        """The place where it stands."""
-        return Mark(self.seq, self.points, self.bytes)
-
-    def at(self, mark: Mark) -> Cursor:
-        """Return the cursor at another place, its counts as they are."""
-        return replace(self, seq=mark.seq, points=mark.points, bytes=mark.bytes)
+    def less(self, entry: Entry) -> Mark:
+        """Return the place before an entry that ends here."""
+        return Mark(self.seq - 1, self.points - entry.count, self.bytes - len(entry.body))
 
 
 class Outcome(NamedTuple):
@@ -109,12 +117,16 @@ class Recovered:
 
 @dataclass(frozen=True, slots=True)
 class Depth:
-    """What waits for a sink. `oldest_ns`: receive time of the oldest uplink in it, ns UTC; None if empty."""
+    """What waits for a sink. `oldest_ns`: receive time of the oldest uplink in it, ns UTC; None if empty.
+
+    `behind`: how many of the points were stepped over, so that newer ones go first.
+    """
 
     points: int
     bytes: int
     entries: int
     oldest_ns: int | None
+    behind: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,24 +147,6 @@ class SinkTotals:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
-    """Where a log ended and where its cursors stood, whole: what a log can be founded on anew."""
-
-    end: Mark
-    cursors: Mapping[str, Cursor]
-
-    def as_lists(self) -> list[list[Any]]:
-        """Return plain values, for JSON: the end first, then a list a cursor."""
-        return [list(astuple(self.end)), *(list(astuple(cursor)) for cursor in self.cursors.values())]
-
-    @classmethod
-    def from_lists(cls, lists: Sequence[Sequence[Any]]) -> Standing:
-        """Rebuild what `as_lists` gave."""
-        end, *cursors = lists
-        return cls(Mark(*end), {row[0]: Cursor(*row) for row in cursors})
-
-
-@dataclass(frozen=True, slots=True)
 class Settled:
     """A place that can be recovered to: the log's end, and the last entry that each sink has answered for."""
 
@@ -165,14 +159,17 @@ class Settled:
 class Loaded:
     """What a file holds, but for its entries. `rows_through`: its last entry, 0 where it has none.
 
-    `oldest_ns`: by sink, the receive time of the oldest uplink in the first entry that waits for it.
+    `oldest_ns`: by sink and span that waits for it (the last entry of a gap, or `LIVE`), the receive time of
+    the oldest uplink in its first entry. `newer`: by sink, the key of each point of which it had a writing
+    before an older one, and in which entry.
     """
 
     end: Mark
     marks: Sequence[Mark]
     cursors: Mapping[str, Cursor]
     outcomes: Mapping[str, Mapping[int, Outcome]]
-    oldest_ns: Mapping[str, int | None]
+    oldest_ns: Mapping[str, Mapping[int, int | None]]
+    newer: Mapping[str, Mapping[bytes, int]]
     rows_through: int
 
 
@@ -180,14 +177,16 @@ class Loaded:
 class Change:
     """One transaction: end, marks and cursors whole; outcomes as they are now, where they changed; entries.
 
-    `cut`: what lies behind it is deleted first. What became of entries up to the first mark is
-    forgotten. `synced`: whether it, and all before it, must be on the disk when it returns.
+    `newer`: (sink, key, entry) of writings that were sent before older ones; those of a sink without gaps
+    are forgotten. `cut`: what lies behind it is deleted first. What became of entries up to the first mark
+    is forgotten. `synced`: whether it, and all before it, must be on the disk when it returns.
     """
 
     end: Mark
     marks: Sequence[Mark]
     cursors: Mapping[str, Cursor]
     outcomes: Sequence[tuple[str, int, Outcome]]
+    newer: Sequence[tuple[str, bytes, int]]
     held: Sequence[Held]
     cut: int | None
     synced: bool

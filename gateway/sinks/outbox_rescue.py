@@ -2,7 +2,8 @@
 
 Its books (marks, cursors, what became of points) are taken over as a whole or not at all: where they are not
 sound, recovery takes them from the checkpoint. Entries are sound one by one; where one is missing, its sinks
-are passed over it, and its points count as dropped.
+are passed over it, and its points count as dropped. So are the writings that were sent before older ones:
+where one is missing, the older one may be sent after it.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ def judge(connection: sqlite3.Connection) -> str:
     try:
         marks = rows.load_marks(connection)
         rows.load_cursors(connection)
+        rows.load_newer(connection)
     except StateError as damaged:
         return str(damaged)
     return "" if not marks or (rows.END in marks and len(marks) > 1) else "its marks are gone"
@@ -36,6 +38,7 @@ def rescue(source: sqlite3.Connection, target: sqlite3.Connection) -> None:
     with damage.passing():
         if not judge(source):
             _take_books(source, target)
+    _take_newer(source, target)
     sound = filter(None, map(rows.held, damage.rows(source, "entries", "seq")))
     while group := list(itertools.islice(sound, TOGETHER)):
         with durable.transaction(target):
@@ -54,3 +57,11 @@ def _take_books(source: sqlite3.Connection, target: sqlite3.Connection) -> None:
         rows.save_outcomes(
             target, ((sink, seq, one) for sink, known in outcomes.items() for seq, one in known.items())
         )
+
+
+def _take_newer(source: sqlite3.Connection, target: sqlite3.Connection) -> None:
+    found: list[tuple[str, bytes, int]] = []
+    with damage.passing():
+        found.extend(rows.sound_newer(source))  # up to the first page that cannot be read
+    with durable.transaction(target):
+        rows.insert_newer(target, found)

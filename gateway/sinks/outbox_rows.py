@@ -1,11 +1,15 @@
 """What an outbox file holds: its rows, their checksums, and how they are read and written. Synchronous.
 
+What version 2 has beside version 1 stands in the last columns, and counts in a row's checksum where it is
+not what an older row has: so rows of version 1 are read as they are.
+
 Functions raise sqlite3.Error where the machine is at fault.
 """
 
 from __future__ import annotations
 
 import contextlib
+import json
 import sqlite3
 from dataclasses import astuple
 from typing import TYPE_CHECKING, Any
@@ -13,30 +17,42 @@ from zlib import crc32
 
 from gateway import durable
 from gateway.errors import StateError
-from gateway.sinks.outbox_model import Cursor, Entry, Mark, Outcome
+from gateway.sinks.outbox_cursor import Cursor
+from gateway.sinks.outbox_model import Entry, Mark, Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from gateway.sinks.outbox_model import Held
 
+_AGAIN = "again INTEGER NOT NULL DEFAULT 1"
+_BEHIND = "behind TEXT NOT NULL DEFAULT ''"
+"""Of a cursor: JSON [fence, gap, …]; empty where it has neither."""
+_NEWER = (
+    "CREATE TABLE newer (sink TEXT NOT NULL, key BLOB NOT NULL, seq INTEGER NOT NULL,"
+    " crc INTEGER NOT NULL, PRIMARY KEY (sink, key)) WITHOUT ROWID"
+)
 FORMAT = durable.Format(
     application_id=0x45434F42,  # "ECOB"
-    version=1,
+    version=2,
     page_bytes=8192,
     shrinks=True,  # an outage of days must not leave a file of its size for ever
-    # The body comes last: sums over the other columns then read no overflow page.
+    # The figures come before the body: sums over them then read no overflow page.
     schema="CREATE TABLE entries (seq INTEGER PRIMARY KEY, count INTEGER NOT NULL, bytes INTEGER NOT NULL,"
     " oldest_ns INTEGER NOT NULL, made_through INTEGER NOT NULL, bytes_through INTEGER NOT NULL,"
-    " crc INTEGER NOT NULL, body BLOB NOT NULL);"
+    f" crc INTEGER NOT NULL, body BLOB NOT NULL, {_AGAIN});"
     " CREATE TABLE marks (name TEXT PRIMARY KEY, seq INTEGER NOT NULL, points INTEGER NOT NULL,"
     " bytes INTEGER NOT NULL, crc INTEGER NOT NULL);"
     " CREATE TABLE cursors (sink TEXT PRIMARY KEY, policy TEXT NOT NULL, seq INTEGER NOT NULL,"
     " points INTEGER NOT NULL, bytes INTEGER NOT NULL, base INTEGER NOT NULL, refused INTEGER NOT NULL,"
     " dropped INTEGER NOT NULL, superseded INTEGER NOT NULL, replayed INTEGER NOT NULL,"
-    " crc INTEGER NOT NULL);"
+    f" crc INTEGER NOT NULL, {_BEHIND});"
     " CREATE TABLE outcomes (sink TEXT NOT NULL, seq INTEGER NOT NULL, refused INTEGER NOT NULL,"
-    " dropped INTEGER NOT NULL, superseded INTEGER NOT NULL, PRIMARY KEY (sink, seq)) WITHOUT ROWID",
+    " dropped INTEGER NOT NULL, superseded INTEGER NOT NULL, PRIMARY KEY (sink, seq)) WITHOUT ROWID;"
+    f" {_NEWER}",
+    steps={
+        1: (f"ALTER TABLE entries ADD COLUMN {_AGAIN}", f"ALTER TABLE cursors ADD COLUMN {_BEHIND}", _NEWER)
+    },
 )
 END = "end"
 """The mark of the log's end; the other marks are named by their sequence number."""
@@ -44,10 +60,10 @@ DAMAGE_HINT = (
     "move the file away: what waits in it is then made again by the replay of an older state, or is lost"
 )
 
-_ENTRIES = (
-    "SELECT seq, count, bytes, oldest_ns, made_through, bytes_through, crc, body FROM entries"
-    " WHERE seq > ? ORDER BY seq LIMIT ?"
-)
+_ENTRIES = "SELECT * FROM entries WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT ?"
+_LAST = 2**63 - 1
+_CURSOR_COLUMNS = 11
+"""Those of version 1: a cursor's figures and their checksum."""
 
 
 def insert_entries(connection: sqlite3.Connection, held: Iterable[Held]) -> None:
@@ -55,8 +71,9 @@ def insert_entries(connection: sqlite3.Connection, held: Iterable[Held]) -> None
     rows = []
     for mark, entry in held:
         figures = (mark.seq, entry.count, len(entry.body), entry.oldest_ns, mark.points, mark.bytes)
-        rows.append((*figures, checksum(figures, entry.body), entry.body))
-    connection.executemany("INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
+        crc = _crc(figures, entry.body, again=entry.again)
+        rows.append((*figures, crc, entry.body, int(entry.again)))
+    connection.executemany("INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
 
 
 def replace_body(connection: sqlite3.Connection, held: Held, body: bytes) -> None:
@@ -65,16 +82,21 @@ def replace_body(connection: sqlite3.Connection, held: Held, body: bytes) -> Non
     figures = (mark.seq, entry.count, len(body), entry.oldest_ns, mark.points, mark.bytes)
     connection.execute(
         "UPDATE entries SET bytes = ?, crc = ?, body = ? WHERE seq = ?",
-        (len(body), checksum(figures, body), body, mark.seq),
+        (len(body), _crc(figures, body, again=entry.again), body, mark.seq),
     )
 
 
-def read_entries(connection: sqlite3.Connection, after: int, max_points: int, max_bytes: int) -> list[Held]:
-    """Return the sound entries right behind `after`, one at least, up to the limits or the first bad one."""
+def read_entries(
+    connection: sqlite3.Connection, after: int, through: int, max_points: int, max_bytes: int
+) -> list[Held]:
+    """Return the sound entries right behind `after`, one at least, up to the limits or the first bad one.
+
+    None behind `through`.
+    """
     taken: list[Held] = []
     points, size = 0, 0
     with _damage_ends():
-        for row in connection.execute(_ENTRIES, (after, -1)):
+        for row in connection.execute(_ENTRIES, (after, through, -1)):
             if not _is_sound(row) or row[0] != after + len(taken) + 1:
                 break
             points, size = points + row[1], size + row[2]
@@ -82,16 +104,15 @@ def read_entries(connection: sqlite3.Connection, after: int, max_points: int, ma
                 break
             taken.append(_entry(row))
     # sqlite3 steps ahead: damage to the second row hides a first one that is sound.
-    return taken or [
-        found for found in [first_sound(connection, after)] if found and found[0].seq == after + 1
-    ]
+    first = None if taken else first_sound(connection, after)
+    return [first] if first is not None and first[0].seq == after + 1 <= through else taken
 
 
 def first_sound(connection: sqlite3.Connection, after: int) -> Held | None:
     """Return the entry behind `after` where it can be read; None where not, or where there is none."""
     row = None
     with _damage_ends():
-        row = connection.execute(_ENTRIES, (after, 1)).fetchone()
+        row = connection.execute(_ENTRIES, (after, _LAST, 1)).fetchone()
     return _entry(row) if row is not None and _is_sound(row) else None
 
 
@@ -113,6 +134,13 @@ def oldest_ns(connection: sqlite3.Connection, after: int) -> int | None:
     with _damage_ends():
         row = connection.execute(query, (after,)).fetchone()
     return row[0] if row is not None and isinstance(row[0], int) else None
+
+
+def first_row(connection: sqlite3.Connection, after: int, through: int) -> int | None:
+    """Return the first entry's number in (after, through]; None where there is none."""
+    query = "SELECT min(seq) FROM entries WHERE seq > ? AND seq <= ?"
+    found: int | None = connection.execute(query, (after, through)).fetchone()[0]
+    return found
 
 
 def last_row(connection: sqlite3.Connection) -> int:
@@ -137,17 +165,65 @@ def save_marks(connection: sqlite3.Connection, end: Mark, marks: Iterable[Mark])
 
 def load_cursors(connection: sqlite3.Connection) -> dict[str, Cursor]:
     """Return the cursors by sink. Raises StateError where one is damaged."""
-    return {row[0]: Cursor(*row) for row in _rows(connection, "SELECT * FROM cursors ORDER BY sink")}
+    found = {}
+    for row in connection.execute("SELECT * FROM cursors ORDER BY sink"):
+        *figures, crc = row[:_CURSOR_COLUMNS]
+        behind = row[_CURSOR_COLUMNS:][:1]
+        if crc != checksum((*figures, *filter(None, behind))):
+            raise StateError(f"the outbox's books are damaged at {row[0]}", hint=DAMAGE_HINT)
+        fence, *gaps = json.loads(behind[0]) if any(behind) else [0]
+        found[row[0]] = Cursor.from_list([*figures, fence, gaps])
+    return found
 
 
 def save_cursors(connection: sqlite3.Connection, cursors: Iterable[Cursor]) -> None:
     """Put cursors in the place of those that are there, in a transaction."""
-    rows = [astuple(cursor) for cursor in cursors]
+    rows = []
+    for cursor in cursors:
+        *figures, fence, gaps = cursor.as_list()
+        behind = json.dumps([fence, *gaps]) if fence or gaps else ""
+        rows.append((*figures, checksum((*figures, *filter(None, (behind,)))), behind))
     connection.execute("DELETE FROM cursors")
-    connection.executemany(
-        "INSERT INTO cursors VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        [(*row, checksum(row)) for row in rows],
-    )
+    connection.executemany("INSERT INTO cursors VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
+
+
+def load_newer(connection: sqlite3.Connection) -> dict[str, dict[bytes, int]]:
+    """Return by sink the points of which it had a writing before an older one, and in which entry.
+
+    Raises StateError where one is damaged.
+    """
+    found: dict[str, dict[bytes, int]] = {}
+    for sink, key, seq in _rows(connection, _newer_of(connection)):
+        found.setdefault(sink, {})[key] = seq
+    return found
+
+
+def sound_newer(connection: sqlite3.Connection) -> Iterator[tuple[str, bytes, int]]:
+    """Yield those of them that are what was written."""
+    for *row, crc in connection.execute(_newer_of(connection)):
+        if crc == checksum(row):
+            yield row[0], row[1], row[2]
+
+
+def insert_newer(connection: sqlite3.Connection, newer: Iterable[tuple[str, bytes, int]]) -> None:
+    """Write such points, in a transaction under way."""
+    rows = ((*row, checksum(row)) for row in newer)
+    connection.executemany("INSERT OR REPLACE INTO newer VALUES (?, ?, ?, ?)", rows)
+
+
+def save_newer(
+    connection: sqlite3.Connection, newer: Iterable[tuple[str, bytes, int]], cursors: Mapping[str, Cursor]
+) -> None:
+    """Write such points, and forget those of sinks that have no gap any more, in a transaction."""
+    insert_newer(connection, newer)
+    with_gaps = json.dumps([sink for sink, cursor in cursors.items() if cursor.gaps])
+    connection.execute("DELETE FROM newer WHERE sink NOT IN (SELECT value FROM json_each(?))", (with_gaps,))
+
+
+def cut_newer(connection: sqlite3.Connection, seq: int) -> None:
+    """Let what was sent behind an entry be older than what will stand there, in a transaction."""
+    beyond = connection.execute("SELECT sink, key FROM newer WHERE seq > ?", (seq + 1,)).fetchall()
+    insert_newer(connection, ((sink, key, seq + 1) for sink, key in beyond))
 
 
 def load_outcomes(connection: sqlite3.Connection) -> dict[str, dict[int, Outcome]]:
@@ -183,12 +259,25 @@ def _rows(connection: sqlite3.Connection, query: str) -> Iterator[tuple[Any, ...
         yield tuple(row)
 
 
+def _newer_of(connection: sqlite3.Connection) -> str:
+    """Return the query for all of them; a file of version 1 has none."""
+    return "SELECT * FROM newer" if durable.identity(connection)[1] > 1 else "SELECT 1 LIMIT 0"
+
+
+def _crc(figures: Iterable[object], body: bytes, *, again: bool) -> int:
+    return checksum(figures if again else (*figures, 0), body)
+
+
 def _is_sound(row: tuple[Any, ...]) -> bool:
-    return isinstance(row[7], bytes) and row[6] == checksum(row[:6], row[7])
+    return isinstance(row[7], bytes) and row[6] == _crc(row[:6], row[7], again=_is_again(row))
+
+
+def _is_again(row: tuple[Any, ...]) -> bool:
+    return row[8:] != (0,)
 
 
 def _entry(row: tuple[Any, ...]) -> Held:
-    return Mark(row[0], row[4], row[5]), Entry(row[7], row[1], row[3])
+    return Mark(row[0], row[4], row[5]), Entry(row[7], row[1], row[3], again=_is_again(row))
 
 
 @contextlib.contextmanager

@@ -34,15 +34,17 @@ class Tail:
         """Return the entries in (after, through] that are in memory."""
         return [self._held[seq] for seq in range(max(after, self.start.seq) + 1, through + 1)]
 
-    def take(self, after: int, max_points: int, max_bytes: int, *, first: Sequence[Held] = ()) -> list[Held]:
-        """Return the entries behind `after`: one at least where there is any, else up to both limits.
+    def take(
+        self, after: int, max_points: int, max_bytes: int, *, through: int, first: Sequence[Held] = ()
+    ) -> list[Held]:
+        """Return the entries in (after, through]: one at least where there is any, else up to both limits.
 
         `first`: those right behind `after` that are known already, and count.
         """
         taken = list(first)
         points = sum(entry.count for _, entry in first)
         size = sum(len(entry.body) for _, entry in first)
-        while held := self._held.get(after + len(taken) + 1):
+        while after + len(taken) < through and (held := self._held.get(after + len(taken) + 1)):
             points, size = points + held[1].count, size + len(held[1].body)
             if taken and (points > max_points or size > max_bytes):
                 break

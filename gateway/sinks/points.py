@@ -89,18 +89,20 @@ class TagSets:
         return tuple(self._pairs.setdefault(pair, pair) for pair in sorted(tags.items()) if pair[1])
 
 
-def raw_points(readings: Readings, tags: TagSets) -> list[Points]:
+def raw_points(readings: Readings, tags: TagSets, again: Bool | None = None) -> list[Points]:
     """Return the readings as points of measurement `<family>`: one `Points`, or none where none has a value.
 
     A row gives a point where it has at least one quantity. Every point has `quality` (integer, the worst
     flag of its readings); `time_source` (integer, `TimeSource`) stands only in points whose time is not
     the device's own, so that the usual point does not pay for it. A value that its field's type cannot
-    hold (not finite, beyond int64) is left out: decoding has rejected it before.
+    hold (not finite, beyond int64) is left out: decoding has rejected it before. `again` bool[rows]: which
+    may have been written before.
     """
     if not readings.present.all():
         rows: Bool = np.logical_or.reduce(readings.present, axis=0)
         if not rows.all():
             readings = readings.take(rows)
+            again = None if again is None else again[rows]
     if not len(readings):
         return []
     fields = {
@@ -120,6 +122,7 @@ def raw_points(readings: Readings, tags: TagSets) -> list[Points]:
             series=readings.series,
             time=readings.time,
             fields=kept,
+            again=again,
         )
     ]
 

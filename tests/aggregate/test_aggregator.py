@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from gateway.errors import StateError
 from gateway.model import Reason
@@ -144,6 +146,40 @@ def test_a_reading_behind_the_lateness_is_written_raw_only() -> None:
     again = add(ours, at(3, temperature=20.0), received=0, plan=plan)
     assert again.late.tolist() == [True], "the river has passed it, whatever its own receive time"
     assert due(ours, 3000)["15m", 0, 0]["temperature_count"] == 1
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    batches=st.lists(
+        st.lists(
+            st.tuples(st.integers(0, 120), st.integers(0, 2), st.sampled_from((10.0, 11.0, 90.0))),
+            min_size=1,
+            max_size=6,
+        ),
+        min_size=1,
+        max_size=8,
+    ),
+    restarts=st.sets(st.integers(0, 7)),
+)
+def test_a_first_writing_has_none_before_it(
+    batches: list[list[tuple[int, int, float]]], restarts: set[int]
+) -> None:
+    """A row that is not said to come again was never written; in whatever order, over restarts."""
+    plan = profile((replace(LEVEL, rate=None, flat=None), CARS), lateness=HOUR)
+    store, written = MemoryStateStore(), set[tuple[int, int]]()
+    ours = aggregator(store, plan)
+    for number, batch in enumerate(batches):
+        rows = [at(minute, series=series, level=level) for minute, series, level in batch]
+        settled = add(ours, *rows, plan=plan)
+        assert len(settled.again) == len(settled.raw)
+        keys = list(zip(settled.raw.series.tolist(), settled.raw.time.tolist(), strict=True))
+        first = {key for key, again in zip(keys, settled.again.tolist(), strict=True) if not again}
+        assert not first & written
+        written |= set(keys)
+        if number in restarts:
+            store.commit(ours.dirty(), {})
+            ours.committed()
+            ours = aggregator(store, plan)
 
 
 def test_a_value_out_of_range_is_kept_out_of_windows_and_counted() -> None:

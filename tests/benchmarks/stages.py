@@ -224,6 +224,13 @@ class Reads:
         """Make the acknowledgements, and send them nowhere."""
         packets.acknowledgements(batch.packet_ids, batch.headers)
 
+    def hold(self, *, held: bool) -> None:
+        """There is nothing to refuse."""
+
+    def promised(self, batch: RawBatch) -> RawBatch:
+        """Return all of it."""
+        return batch
+
     async def stop_reading(self) -> None:
         """There is nothing to stop."""
 

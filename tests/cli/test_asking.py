@@ -51,6 +51,8 @@ def test_status_shows_components_books_and_queues(config: Path) -> None:
     assert result.exit_code == 0, result.output
     for part in ("sink influx", "1204567 journalled", "42 pending", "outbox influx", "10:13:30"):
         assert part in result.stdout
+    for part in ("900 (400 after newer ones)", "10000000000", "1.4 s", "2.5 h", "5.0 h", "it grows"):
+        assert part in result.stdout
 
 
 def test_status_exits_1_where_something_is_wrong(config: Path, served: Site) -> None:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.console.writing import NARROW_SPACE, Writing
+from gateway.console.writing import NARROW_SPACE, NO_BREAK, Writing
 from tests.pages import NOW_NS
 
 EN = Writing(lang="en", now_ns=NOW_NS, never="never")
@@ -52,3 +52,22 @@ def test_moments() -> None:
 def test_shares() -> None:
     """Per cent, with the French space."""
     assert (EN.share(0.925), FR.share(1.0), EN.share(None)) == ("92%", f"100{NARROW_SPACE}%", "–")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "english", "french"),
+    [
+        (0.0, "0 s", "0 s"),
+        (1.4, "1.40 s", "1,40 s"),
+        (119.0, "119 s", "119 s"),
+        (150.0, "2.5 min", "2,5 min"),
+        (9_000.0, "2.5 h", "2,5 h"),
+        (216_000.0, "2.5 d", "2,5 j"),
+    ],
+)
+def test_spans(seconds: float, english: str, french: str) -> None:
+    """In the unit that suits them, which does not part from its number."""
+    assert (EN.span(seconds), FR.span(seconds)) == (
+        english.replace(" ", NO_BREAK),
+        french.replace(" ", NO_BREAK),
+    )

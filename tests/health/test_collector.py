@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import subprocess
+from math import inf
 from typing import TYPE_CHECKING
 
 import pytest
@@ -46,6 +47,13 @@ def test_it_tells_what_the_snapshot_says() -> None:
     assert told["ecluse_points_total", "stored", "influx"] == 1_500_000
     assert told["ecluse_sink_retries_total", "influx"] == 7
     assert told["ecluse_queue_bytes", "outbox influx"] == 140_000
+    assert told["ecluse_queue_limit_bytes", "outbox influx"] == 10**10
+    assert told["ecluse_queue_limit_items", "journal"] == 1
+    assert ("ecluse_queue_limit_bytes", "quarantine") not in told
+    assert told["ecluse_outbox_entries", "influx"] == 3
+    assert told["ecluse_outbox_behind_points", "influx"] == 400
+    assert told["ecluse_outbox_empty_seconds", "influx"] == 9_000
+    assert told["ecluse_outbox_empty_seconds", "embedded"] == inf
     assert told["ecluse_last_uplink_timestamp_seconds",] == NOW_NS / 1e9
     assert told["ecluse_durable_latency_seconds_bucket", "0.005"] == 1_203_000
     assert told["ecluse_durable_latency_seconds_count",] == 1_204_567

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from structlog.testing import capture_logs
@@ -15,7 +15,7 @@ from gateway.ingest.mqtt import MqttSource, weight
 from gateway.ingest.packets import DUP
 from gateway.ingest.settings import MqttSettings, SessionState
 from tests.brokers import certificates, mosquitto, nats, publish
-from tests.ingest.peer import Reader, running, settings
+from tests.ingest.peer import Reader, eventually, running, settings
 from tests.processes import free_port
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def numbered(count: int, start: int = 0, size: int = 0) -> list[tuple[str, bytes
     ]
 
 
-async def send(broker: Broker, messages: list[tuple[str, bytes]], **options: bool) -> None:
+async def send(broker: Broker, messages: list[tuple[str, bytes]], **options: Any) -> None:
     await asyncio.to_thread(publish, broker, messages, **options)
 
 
@@ -177,6 +177,52 @@ async def test_reading_pauses_at_the_byte_budget(broker: Broker) -> None:
         assert not source.status.paused
         assert source.status.pauses >= 1
         assert source.status.connects == 1
+
+
+async def test_while_held_what_nobody_sends_again_is_refused(broker: Broker) -> None:
+    """QoS 0: what was read and not given out, what comes meanwhile; counted. QoS 1 waits in memory."""
+    async with running(settings(broker)) as (source, reader):
+        await reader.connected()
+        await send(broker, numbered(1))
+        await reader.until(lambda: len(reader.payloads) == 1, "subscribed")
+        await reader.stop()
+        await send(broker, numbered(50, start=100), qos=0)
+        await send(broker, numbered(50, start=200))
+        await eventually(lambda: source.status.messages == 101, "read")
+        source.hold(held=True)
+        source.hold(held=True)
+        assert source.status.refused_qos0 == 50
+        await send(broker, numbered(30, start=300), qos=0)
+        await send(broker, numbered(30, start=400))
+        await eventually(lambda: source.status.messages == 161, "read meanwhile")
+        assert source.status.refused_qos0 == 80
+        source.hold(held=False)
+        await send(broker, numbered(20, start=500), qos=0)
+        await eventually(lambda: source.status.messages == 181, "read afterwards")
+        later = Reader(source, acknowledge=True)
+        wanted = [
+            payload
+            for start, count in ((200, 50), (400, 30), (500, 20))
+            for _, payload in numbered(count, start)
+        ]
+        await later.until(lambda: len(later.payloads) >= len(wanted), "given out")
+        await later.stop()
+        assert sorted(later.payloads) == sorted(wanted)
+        for batch in reader.got:
+            await source.acknowledge(batch)
+        assert (source.status.unacknowledged, source.status.unacknowledged_bytes) == (0, 0)
+
+
+async def test_a_batch_in_hand_is_refused_too(broker: Broker) -> None:
+    """Its uplinks at QoS 0: the rest of it, perhaps nothing, goes on."""
+    async with running(settings(broker)) as (source, reader):
+        await reader.connected()
+        await send(broker, numbered(5), qos=0)
+        await reader.until(lambda: len(reader.payloads) == 5, "in hand")
+        left = [source.promised(batch) for batch in reader.got]
+        assert not any(map(len, left))
+        assert (source.status.refused_qos0, source.status.unacknowledged) == (5, 0)
+        assert source.status.unacknowledged_bytes == 0
 
 
 async def test_a_wrong_password_is_said_once(tmp_path: Path) -> None:

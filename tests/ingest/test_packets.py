@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 import tracemalloc
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -12,7 +14,7 @@ from hypothesis import strategies as st
 
 from gateway.ingest import packets, requests
 from gateway.ingest.answers import Head, Oversize, PingResp
-from gateway.ingest.packets import Scan, Scanner, acknowledgements, batch_of, frame_of
+from gateway.ingest.packets import Scan, Scanner, acknowledgements, batch_of, frame_of, promised
 from gateway.ingest.wire import ProtocolError, packet, varint
 from gateway.model import Frames, Readmitted
 from tests.ingest.peer import (
@@ -25,6 +27,9 @@ from tests.ingest.peer import (
     read_to_goodbye,
     welcome,
 )
+
+if TYPE_CHECKING:
+    from gateway.model import RawBatch
 
 CUTS = st.lists(st.floats(0, 1), max_size=8)
 PINGRESP = b"\xd0\x00"
@@ -414,3 +419,32 @@ def test_properties_of_any_length_are_skipped() -> None:
 def test_the_default_maximum_is_mqtts_own() -> None:
     """Four bytes of remaining length and the first byte."""
     assert packets.Scanner(5).max_packet == 268_435_455 + 5
+
+
+@given(
+    sent=messages(qos=(0, 1, 2)),
+    released=st.lists(st.integers(0, 0xFFFF), max_size=30),
+    level=LEVELS,
+)
+def test_what_nobody_sends_again_can_be_left_out(
+    sent: list[Message], released: list[int], level: int
+) -> None:
+    """QoS 0 goes, whole frames; what is left, PUBRELs too, is the batch that it would have been alone."""
+    pairs = list(itertools.zip_longest(sent, released, fillvalue=0))
+    parts: list[Message | int] = [part for pair in pairs for part in pair if part]
+    kept = [part for part in parts if isinstance(part, int) or part.qos]
+
+    def batch(parts: list[Message | int]) -> RawBatch:
+        frames = (pubrel(part) if isinstance(part, int) else part.frame(level) for part in parts)
+        count = sum(isinstance(part, Message) for part in parts)
+        return batch_of(record(b"".join(frames), count, level), position=7)
+
+    whole, alone = batch(parts), batch(kept)
+    left = promised(whole)
+    assert (left is whole) == (kept == parts)
+    assert (left.frames, left.topics, left.payloads) == (alone.frames, alone.topics, alone.payloads)
+    assert left.headers.tolist() == alone.headers.tolist()
+    assert left.packet_ids.tolist() == alone.packet_ids.tolist()
+    assert list(left.qos_2_steps()) == list(alone.qos_2_steps())
+    assert left.is_empty == (not kept)
+    assert left.position == 7

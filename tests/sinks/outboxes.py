@@ -25,10 +25,10 @@ def balanced(totals: SinkTotals) -> bool:
     return made == sum(parts) and min(parts) >= 0
 
 
-async def answer(outbox: Outbox, sink: str, through: int, *, refused: int = 0, superseded: int = 0) -> None:
+async def answer(outbox: Outbox, sink: str, through: int, *, refused: int = 0) -> None:
     """Take what waits for a sink, and answer for some of it."""
     await outbox.next(sink, MANY, MANY)
-    await outbox.advance(sink, through, refused=refused, superseded=superseded)
+    await outbox.advance(sink, through, refused=refused)
 
 
 async def checkpoint(outbox: Outbox, oldest: int | None = None) -> None:

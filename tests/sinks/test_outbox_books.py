@@ -161,13 +161,11 @@ class Run:
         had = [seq for seq, _ in handed if seq <= through]
         points = sum(self.model.count(seq) for seq in had)
         refused = a % (points + 1)
-        superseded = b % (points + 1 - refused)
-        await self.outbox.advance(name, through, refused=refused, superseded=superseded)
+        await self.outbox.advance(name, through, refused=refused)
         for seq in had:
             here = min(refused, self.model.count(seq))
-            over = min(superseded, self.model.count(seq) - here)
-            refused, superseded = refused - here, superseded - over
-            sink.became[seq] = [here, 0, over]
+            refused -= here
+            sink.became[seq] = [here, 0, 0]
         sink.cursor = max(sink.cursor, through)
 
     async def register(self, a: int, _: int) -> None:
@@ -248,7 +246,7 @@ class Run:
             depth, totals = outbox.depth(name), outbox.totals(name)
             assert balanced(totals)
             assert (depth.entries, depth.points) == (self.model.end - sink.cursor, totals.waiting)
-            if not log.in_file(name):
+            if sink.cursor >= log.tail.start.seq:
                 assert depth.oldest_ns == (
                     self.model.entries[sink.cursor + 1].oldest_ns if depth.entries else None
                 )

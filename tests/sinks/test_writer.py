@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from structlog.testing import capture_logs
 
 from gateway.clock import ManualClock
 from gateway.errors import PointsRejected, SinkUnavailable
+from gateway.literals import Rate
+from gateway.sinks import line_keys
+from gateway.sinks.drain import Drain
+from gateway.sinks.echo import ALIVE_NS, MOST_BYTES, Echo
 from gateway.sinks.outbox import Entry, Outbox
 from gateway.sinks.writer import Writer, WriterState
 
@@ -61,7 +65,7 @@ class Desk:
     quarantined: list[tuple[bytes, str]] = field(default_factory=list)
     told: list[Entry] = field(default_factory=list)
 
-    def writer(self, **limits: int) -> Writer:
+    def writer(self, **changes: Any) -> Writer:
         """Make the writer."""
 
         async def sleep(seconds: float) -> None:
@@ -81,7 +85,7 @@ class Desk:
             random=lambda: 0.0,
             stored=self.told.extend,
             sleep=sleep,
-            **limits,
+            **changes,
         )
 
     async def finished(self, writer: Writer) -> None:
@@ -257,3 +261,140 @@ async def test_a_bug_ends_the_writer(desk: Desk) -> None:
     await desk.outbox.append(entries(b"a"))
     with pytest.raises(ZeroDivisionError):
         await desk.writer().run()
+
+
+def line(point: int, version: int, at_ns: int = 0, *, again: bool = False) -> Entry:
+    """An entry of one point."""
+    return Entry(b"m,d=%d v=%di 1" % (point, version), 1, at_ns, again=again)
+
+
+async def test_after_an_outage_what_is_new_goes_first(desk: Desk) -> None:
+    """Then what waited; an older writing of a point is left out."""
+    await desk.outbox.register("db", "hold", "live")
+    await desk.outbox.append([line(n, 1, at_ns=1_000) for n in range(3)])
+    desk.clock.advance(120)
+    await desk.outbox.append([line(1, 2, at_ns=desk.clock.now_ns(), again=True)])
+    writer = desk.writer(max_points=2, live_first=True, backlog_after_s=60.0)
+    await desk.finished(writer)
+    assert desk.sink.stored == [b"m,d=1 v=2i 1", b"m,d=0 v=1i 1", b"m,d=2 v=1i 1"]
+    totals = desk.outbox.totals("db")
+    assert (totals.stored, totals.superseded, totals.waiting) == (3, 1, 0)
+
+
+async def test_what_waits_for_less_keeps_its_place(desk: Desk) -> None:
+    """A hiccup is no outage."""
+    await desk.outbox.register("db", "hold", "live")
+    await desk.outbox.append([line(n, 1, at_ns=1_000) for n in range(3)])
+    desk.clock.advance(50)
+    writer = desk.writer(live_first=True)
+    task = asyncio.create_task(writer.run())
+    await until(lambda: not desk.outbox.depth("db").entries)
+    assert [body[:5] for body in desk.sink.stored] == [b"m,d=0", b"m,d=1", b"m,d=2"]
+    writer.stop(grace_s=10)
+    await task
+
+
+async def test_an_entry_without_points_asks_nothing_of_the_sink(desk: Desk) -> None:
+    """All in it was written again before."""
+    await desk.outbox.register("db", "hold", "live")
+    await desk.outbox.append([line(0, 1, at_ns=1_000)])
+    desk.clock.advance(120)
+    await desk.outbox.append([line(0, 2, at_ns=desk.clock.now_ns(), again=True)])
+    await desk.finished(desk.writer(live_first=True))
+    assert desk.sink.stored == [b"m,d=0 v=2i 1"]
+    assert desk.outbox.totals("db").superseded == 1
+
+
+async def test_a_backlog_is_paced_and_what_is_new_is_not(desk: Desk) -> None:
+    """So many points a second; new ones come between."""
+    await desk.outbox.register("db", "hold", "live")
+    await desk.outbox.append([line(n, 1, at_ns=1_000) for n in range(4)])
+    desk.clock.advance(120)
+    began = desk.clock.monotonic_ns()
+    writer = desk.writer(max_points=1, live_first=True, drain=Drain(Rate(1, 10 * 10**9)))
+    task = asyncio.create_task(writer.run())
+    await until(lambda: len(desk.sink.stored) >= 2)
+    await desk.outbox.append([line(9, 1, at_ns=desk.clock.now_ns())])
+    await until(lambda: not desk.outbox.depth("db").entries)
+    writer.stop(grace_s=10)
+    await task
+    assert sorted(desk.sink.stored) == [b"m,d=%d v=1i 1" % n for n in (0, 1, 2, 3, 9)]
+    assert desk.clock.monotonic_ns() - began >= 30 * 10**9
+    assert desk.slept.count(10.0) >= 3
+
+
+async def test_in_order_everything_is_paced_while_it_is_old(desk: Desk) -> None:
+    """With the order backlog; what has not waited for long goes at once."""
+    await desk.outbox.append([line(n, 1, at_ns=1_000) for n in range(3)])
+    desk.clock.advance(120)
+    await desk.outbox.append([line(n, 1, at_ns=desk.clock.now_ns() + 3600 * 10**9) for n in range(3, 9)])
+    await desk.finished(desk.writer(max_points=1, drain=Drain(Rate(1, 5 * 10**9))))
+    assert len(desk.sink.stored) == 9
+    assert desk.slept == [5.0, 5.0, 5.0]
+
+
+async def test_stopping_leaves_what_must_wait_its_turn(desk: Desk) -> None:
+    """It stays in the outbox; the stop does not wait for it."""
+    await desk.outbox.append([line(n, 1, at_ns=1_000) for n in range(3)])
+    desk.clock.advance(120)
+    writer = desk.writer(max_points=1, drain=Drain(Rate(1, 3600 * 10**9)))
+    writer._sleep = lambda _: asyncio.Event().wait()
+    task = asyncio.create_task(writer.run())
+    await until(lambda: len(desk.sink.stored) == 1)
+    writer.stop(grace_s=60)
+    await asyncio.wait_for(task, 5)
+    assert desk.outbox.depth("db").points == 2
+
+
+async def test_newer_writings_are_repeated_after_an_unanswered_write(desk: Desk) -> None:
+    """The server may carry the old request out later; then the last writing stands after all."""
+    desk.sink.script = [SinkUnavailable("no answer", ambiguous=True)]
+    await desk.outbox.append([line(0, 1), line(1, 1)])
+    writer = desk.writer(max_points=2, echo=Echo(line_keys))
+    writer._sleep = lambda seconds: asyncio.sleep(0) if seconds < 60 else asyncio.Event().wait()
+    task = asyncio.create_task(writer.run())
+    await until(lambda: len(desk.sink.stored) == 2)
+    await desk.outbox.append([line(0, 2, again=True), line(5, 2, again=True), line(6, 1)])
+    await until(lambda: len(desk.sink.stored) == 5)
+    desk.sink.stored.insert(5, b"m,d=0 v=1i 1")  # what was given up as lost
+    desk.clock.advance(ALIVE_NS / 1e9 + 1)
+    await desk.outbox.append([line(7, 1)])
+    await until(lambda: len(desk.sink.stored) == 8)
+    assert desk.sink.stored[6:] == [b"m,d=0 v=2i 1", b"m,d=7 v=1i 1"]
+    assert writer.status.repeated == 1
+    assert desk.outbox.totals("db").stored == 6
+    writer.stop(grace_s=10)
+    await task
+
+
+async def test_stopping_repeats_what_is_left_to_repeat(desk: Desk) -> None:
+    """Sooner than it should, and better than never."""
+    desk.sink.script = [SinkUnavailable("no answer", ambiguous=True)]
+    await desk.outbox.append([line(0, 1)])
+    writer = desk.writer(max_points=2, echo=Echo(line_keys))
+    writer._sleep = lambda seconds: asyncio.sleep(0) if seconds < 60 else asyncio.Event().wait()
+    task = asyncio.create_task(writer.run())
+    await until(lambda: len(desk.sink.stored) == 1)
+    await desk.outbox.append([line(0, 2, again=True)])
+    await until(lambda: len(desk.sink.stored) == 2)
+    writer.stop(grace_s=10)
+    await task
+    assert desk.sink.stored == [b"m,d=0 v=1i 1", b"m,d=0 v=2i 1", b"m,d=0 v=2i 1"]
+
+
+def test_what_is_kept_to_be_repeated_is_bounded() -> None:
+    """Over its bound it is due at once; without a doubt nothing is kept."""
+    echo, body = Echo(line_keys), b"m,d=1 v=2i 1"
+    echo.stored([Entry(body, 1, 0, again=True)])
+    assert echo.wait_s(0) is None
+    echo.doubt([Entry(body, 1, 0)], 0)
+    large = Entry(b'm,d=1 v="' + b"x" * MOST_BYTES + b'" 1', 1, 0, again=True)
+    echo.stored([Entry(body, 1, 0, again=True)])
+    assert echo.wait_s(10**9) == (ALIVE_NS - 10**9) / 1e9
+    echo.stored([large])
+    assert echo.wait_s(10**9) == 0.0
+    assert echo.take(10**9) == [body, large.body]
+    echo.stored([Entry(body, 1, 0, again=True)])
+    assert echo.take(ALIVE_NS) == [body]
+    echo.stored([Entry(body, 1, 0, again=True)])
+    assert echo.wait_s(ALIVE_NS) is None
