@@ -16,6 +16,7 @@ from gateway.quarantine.reader import BROKER
 from gateway.quarantine.store import QuarantineStore
 from gateway.sinks import columns
 from gateway.sinks.outbox import Outbox
+from gateway.sinks.rewrites import Rewrite, To
 from gateway.treatment import Product
 from tests.river import START_NS
 
@@ -218,7 +219,9 @@ async def test_what_may_have_been_written_before_is_said(tmp_path: Path, apart: 
     log = LogOutlet(
         "lines", opened, encode=line_protocol(strings=True), once=False, sinks=["sink"], apart=apart
     )
+    rewrites = [Rewrite(replace(first, measurement="waste_15m"), To.EVERY)]
     await log.take(Product(raw=[many], windows=[windows, first]))
+    await log.take(Product(rewritten=rewrites))
     entries = [entry for _, entry in await opened.next("sink", 100, 10**9)]
     await opened.close()
     found = [
@@ -237,12 +240,14 @@ async def test_what_may_have_been_written_before_is_said(tmp_path: Path, apart: 
             ("waste_1h", [1], False),
             ("waste_1h", [0, 2, 3], True),
             ("waste_1d", [0, 1, 2, 3], False),
+            ("waste_15m", [0, 1, 2, 3], True),
         ]
     else:
         assert found == [
             ("waste", [0, 1, 2, 3], True),
             ("waste_1h", [0, 1, 2, 3], True),
             ("waste_1d", [0, 1, 2, 3], False),
+            ("waste_15m", [0, 1, 2, 3], True),
         ]
 
 
