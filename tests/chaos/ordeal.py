@@ -47,7 +47,7 @@ MORE = {
     "journal": {"segment": "500kB", "retention": "1h"},
 }
 KILLED = -9
-REACH_S = 6.0
+REACH_S = 10.0
 """How long a gateway may work before it passes the point at which it is to die; then it is killed anyhow."""
 
 

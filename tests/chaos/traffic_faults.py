@@ -118,7 +118,7 @@ def flood(folder: Path, rng: random.Random, *, uplinks: int) -> Outcome:
             life.flows(50)
             bins = [spec for spec in life.idle if spec.family == "waste"]
             now_ns = life.now_ns()
-            step = 60 * HOUR // (uplinks // len(bins) + 1)
+            step = 36 * HOUR // (uplinks // len(bins) + 1)
             sent = [
                 bin_says(spec, now_ns - HOUR - n * step, n)
                 for n in range(uplinks // len(bins))
