@@ -41,6 +41,7 @@ SQLITE = {
     "durable.py",
     "damage.py",
     "journal/",
+    "sinks/outbox_check.py",
     "sinks/outbox_file.py",
     "sinks/outbox_rows.py",
     "sinks/outbox_rescue.py",

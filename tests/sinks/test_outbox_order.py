@@ -403,7 +403,7 @@ async def drive(path: Path, steps: Iterable[str], memory_bytes: int, seed: int) 
     return seen
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     steps=st.lists(st.sampled_from(STEPS), min_size=5, max_size=60),
     memory_bytes=st.sampled_from([0, 600, 5_000, MANY]),
