@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from gateway.erasure import records
 from gateway.ingest import packets
-from gateway.model import ERASED_TOPIC, Column, Control, ControlKind, FieldType, Frames, Points
+from gateway.model import ERASED_TOPIC, Column, Control, ControlKind, FieldType, Frames, Points, Readmitted
 from gateway.sinks import columns, rewrites
 from gateway.sinks.erasing import Which
 from tests.ingest.peer import LEVELS, Message, messages, pubrel
@@ -109,3 +109,17 @@ def test_points_of_a_reprocessing_go_with_their_device(device: str, left: list[s
     none = records.without_points(found, Which({"site": "lyon", "device": "b"}))
     assert none is not None
     assert len(rewrites.decode(none.body).points.time) == 0
+
+
+def test_uplinks_that_were_let_in_again_go_too() -> None:
+    """What stays keeps its number in the record where it first stood; what goes keeps its place."""
+    said = [(b"city/lyon/bin/a/up", b"1"), (b"city/lyon/bin/b/up", b"2")]
+    frames = b"".join(packets.frame_of(topic, payload, retained=False) for topic, payload in said)
+    record = Readmitted(9, 4, 5, (3, 7), frames)
+    found = records.without_uplinks(record, lambda topic: topic == said[0][0])
+    assert found is not None
+    left, gone = found
+    assert [tuple(uplink) for uplink in gone] == said[:1]
+    batch = packets.batch_of(left, 12)
+    assert (batch.topics, batch.payloads) == ([ERASED_TOPIC, said[1][0]], [b"", said[1][1]])
+    assert (batch.place(0), batch.place(1), batch.at_ns, batch.received_ns) == (3, 7, 9, 5)
