@@ -360,7 +360,7 @@ def promised(batch: RawBatch) -> RawBatch:
     return replace(
         batch,
         frames=b"".join(
-            frame for frame in _frames(batch.frames) if frame[0] >> 4 != PUBLISH or frame[0] & QOS
+            frame for frame in frames_of(batch.frames) if frame[0] >> 4 != PUBLISH or frame[0] & QOS
         ),
         releases=releases,
         topics=[batch.topics[place] for place in kept.tolist()],
@@ -368,15 +368,6 @@ def promised(batch: RawBatch) -> RawBatch:
         headers=batch.headers[kept],
         packet_ids=batch.packet_ids[kept],
     )
-
-
-def _frames(frames: bytes) -> Iterator[bytes]:
-    """Yield whole frames, one by one."""
-    at = 0
-    while at < len(frames):
-        length, start = _varint(frames, at + 1)
-        yield frames[at : start + length]
-        at = start + length
 
 
 def batch_of(record: Frames | Readmitted, position: int) -> RawBatch:
