@@ -147,6 +147,8 @@ class Victim:
         threading.Event().wait(seconds)
 
     def _count(self, what: str) -> None:
+        if self.recorder is not None:
+            self.recorder.killed()
         self.faults += 1
         self.say(f"{self.faults}: {what}")
 

@@ -75,6 +75,21 @@ class Recorder:
             Path(path).write_bytes(content)
         self.begin()
 
+    def killed(self) -> None:
+        """Cut off the record that a kill left torn, before another process writes behind it.
+
+        What it was to tell is done, and is the one act that may be missed (`AT_MOST_MISSED`).
+        """
+        with self._log.open("r+b") as log:
+            size = log.seek(0, os.SEEK_END)
+            while self._whole + _HEAD.size <= size:
+                log.seek(self._whole)
+                behind = self._whole + _HEAD.size + int(_HEAD.unpack(log.read(_HEAD.size))[3])
+                if behind > size:
+                    break
+                self._whole = behind
+            log.truncate(self._whole)
+
     def missed(self) -> list[str]:
         """Return the files of which not everything was recorded; for a process that has ended by itself."""
         return self._missed(self._replayed())
@@ -86,6 +101,8 @@ class Recorder:
         self._folders += [str(self.folder)] if self.folder.exists() else []
         self._files = {path: Path(path).read_bytes() for path in found if Path(path).is_file()}
         self._log.write_bytes(b"")
+        self._whole = 0
+        """Up to here the log is of whole records."""
 
     def _replayed(self) -> Disk:
         disk = Disk(str(self.folder), self._files, self._folders)

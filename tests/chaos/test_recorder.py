@@ -7,15 +7,12 @@ import random
 import sqlite3
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import duckdb
 import pytest
 
 from tests.chaos.recorder import Recorder
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 SEEDS = range(30)
 
@@ -201,6 +198,20 @@ def test_what_cannot_be_recorded_is_no_cut(recorder: Recorder) -> None:
     )
     with pytest.raises(AssertionError, match="mmap"):
         cut(recorder, 1)
+
+
+def test_a_record_that_a_kill_left_torn_is_cut_off(recorder: Recorder) -> None:
+    """The next life is recorded behind what is whole."""
+    run(recorder, 'open("{folder}/a", "w").write("x" * 100)')
+    log = Path(recorder.environment["ECLUSE_RECORD_LOG"])
+    whole = log.read_bytes()
+    for torn in (3, 23):
+        log.write_bytes(whole + whole[:torn])
+        recorder.killed()
+        assert log.read_bytes() == whole
+    run(recorder, 'open("{folder}/b", "w").write("y")')
+    recorder.killed()
+    assert recorder.missed() == []
 
 
 def test_a_copy_is_recorded(recorder: Recorder) -> None:
