@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from tests.filled import Reached
 
-CUTS = 5
+CUTS = 3
 DEVICES = ("bin-1", "meter-1", "counter-1")
 
 
