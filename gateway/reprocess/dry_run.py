@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 import orjson
 
+from gateway import suspicion
 from gateway.aggregate.civil import Calendar
 from gateway.aggregate.hot import ROWS
 from gateway.errors import EcluseError, JournalError
@@ -130,6 +131,11 @@ class DryRun:
         self._hot_bytes = hot_bytes
         self._clock = clock
         self._controls = journal.controls(0)
+        self._corrections = [
+            suspicion.corrections(position, record)
+            for position, record in self._controls
+            if record.kind is ControlKind.CLOCK_SETTLED
+        ]
         self._calendar = Calendar(today.limits.zones, today.limits.default_zone)
         self._versions = self._all_versions()
         self.spans = self._widened()
@@ -206,11 +212,13 @@ class DryRun:
         batches, uplinks, position = list[RawBatch](), 0, self._after
         for position, record in self._journal.read(self._after):
             report.records += 1
+            if isinstance(record, Control) and record.kind in suspicion.KINDS:
+                continue  # they change receive times alone
             if batches and time_ns(record) - batches[0].at_ns >= GATHER_NS:
                 yield position, batches
                 batches, uplinks = [], 0
             if not isinstance(record, Control):
-                batches.append(batch_of(record, position))
+                batches.append(self._corrected(position, batch_of(record, position)))
                 uplinks += len(batches[-1])
                 report.uplinks += len(batches[-1])
             if batches and (isinstance(record, Control) or uplinks >= GATHER_UPLINKS):
@@ -220,6 +228,11 @@ class DryRun:
                 yield position, record
         if batches:
             yield position, batches
+
+    def _corrected(self, position: int, batch: RawBatch) -> RawBatch:
+        """Return a batch with the receive time by which it was treated."""
+        span = next((span for span in self._corrections if position <= span.through), None)
+        return batch if span is None else span.corrected(position, batch)
 
     def _derivation(self, name: str, rules: Rules, *, goes_along: bool) -> Derivation:
         return Derivation(

@@ -11,11 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gateway.clock import ManualClock
 from gateway.errors import EcluseError
 from gateway.profiles.compile import compile_text
 from gateway.reprocess.dry_run import FOLDER
+from gateway.testing import MemoryBroker
 from tests.reprocess.past import DAY, Past, Step, at, content, live, report_of
-from tests.river import DEVICES, PLANS, bin_uplink, topic
+from tests.river import DEVICES, MINUTE_NS, PLANS, START_NS, Flowing, bin_uplink, opened, topic
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -116,6 +118,46 @@ async def test_the_rules_that_held_then_are_known_long_after(tmp_path: Path) -> 
     with dry_run.derived(report_of(dry_run), lambda _: None) as (before, _):
         assert content(before) == past.in_span(dry_run)
     assert {len(dict(tags)) for _, tags, _ in past.in_span(dry_run)} == {3, 4}
+
+
+async def test_receive_times_are_those_that_were_set_right(tmp_path: Path) -> None:
+    """What came while the clock was suspect, without a time of its own, stands where it was written."""
+    clock, broker = ManualClock(START_NS), MemoryBroker()
+    past = Past(tmp_path / "state")
+    past.folder.mkdir()
+    async with opened(past.folder, clock=clock) as parts:
+        await parts.replay()
+        flowing = Flowing(parts, broker, clock)
+        await parts.want()
+        flowing.connect()
+        broker.publish(topic("bin-1"), bin_uplink(0, 900))
+        await flowing.treated()
+        clock.step(3_600)
+        await parts.river.look_at_clock()
+        for number in range(4):
+            clock.advance(10)
+            broker.publish(topic("bin-2"), b'{"dist_mm": %d}' % (500 + number))
+            await flowing.until(lambda: not broker.waiting)
+        clock.advance(60)
+        await parts.river.look_at_clock()
+        for number in range(14):
+            clock.advance(12 * 3_600)
+            await flowing.flushed()
+            broker.publish(
+                topic("bin-1"), bin_uplink((clock.now_ns() - START_NS) / MINUTE_NS, 900, seq=number)
+            )
+            await flowing.treated()
+        past.stored = await parts.stored()
+        await flowing.end()
+    dry_run = past.dry_run(0)
+    report = report_of(dry_run)
+    assert not report.changes, report.differences
+    with dry_run.derived(report, lambda _: None) as (before, after):
+        assert content(before) == content(after) == past.in_span(dry_run)
+    times = {
+        time for name, tags, time in past.in_span(dry_run) if name == "waste" and ("device", "bin-2") in tags
+    }
+    assert min(times) >= START_NS + 3_600 * 10**9
 
 
 async def test_late_readings_become_part_of_their_windows(tmp_path: Path) -> None:
