@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from gateway.decode.formats.parsing import Parser
+    from gateway.decode.frames import Frames
     from gateway.decode.levels import Level
     from gateway.decode.records import Records
     from gateway.decode.shape import Leaf, Opening
@@ -56,7 +57,7 @@ class Payload:
         self.openings: dict[Level, Opening] = {}
         self._max_payload = plan.max_payload
         self._parser = _parser(plan, shape)
-        self._columns = COLUMNS[plan.format](shape, plan.max_depth, plan.max_payload)
+        self._columns = COLUMNS[plan.format](shape, plan) if plan.format in COLUMNS else None
 
     def open(self, levels: Iterable[Level]) -> None:
         """Learn how to get to these levels."""
@@ -66,39 +67,36 @@ class Payload:
                 self.openings[inner] = self._shape.opening(inner)
                 inner = self.openings[inner].parent
 
-    def parse(self, payloads: list[bytes]) -> tuple[Records, list[Failure]]:
+    def parse(self, frames: Frames) -> tuple[Records, list[Failure]]:
         """Return the good payloads as records, in order, and the failures, ascending by index.
 
-        The compiled parser takes what is usual, if the profile has one; the rest is judged by the other.
+        The fast parser takes what is usual, if the profile has one; the rest is judged by the other.
         """
         if self._columns is None:
-            return self._judge(payloads)
-        columns, left = self._columns.parse(payloads)
+            return self._judge(frames)
+        columns, left = self._columns.parse(frames)
         if not left:
             return columns, []
-        if len(left) > len(payloads) // 2:  # devices that write otherwise: rows one by one would cost more
-            return self._judge(payloads)
-        rest, failed = self._judge([payloads[place] for place in left])
+        if len(left) > len(frames) // 2:  # devices that write otherwise: rows one by one would cost more
+            return self._judge(frames)
+        rest, failed = self._judge(frames.take(left))
         failures = [Failure(left[failure.index], failure.reason, failure.detail) for failure in failed]
-        bad = np.zeros(len(payloads), dtype=np.bool_)
+        bad = np.zeros(len(frames), dtype=np.bool_)
         bad[[failure.index for failure in failures]] = True
         places = np.array(left, dtype=np.int64)
         columns.fill(places[~bad[places]], rest.objects, self._columns.leaves)
         return (columns.select(~bad) if failures else columns), failures
 
-    def _judge(self, payloads: list[bytes]) -> tuple[Objects, list[Failure]]:
-        """Parse payloads up to the profile's limit, and refuse larger ones."""
+    def _judge(self, frames: Frames) -> tuple[Objects, list[Failure]]:
+        """Parse payloads one by one, but for those that are too large."""
         limit = self._max_payload
-        if max(map(len, payloads), default=0) <= limit:
-            parsed = self._parser.parse(payloads)
-            return Objects(parsed.objects), parsed.failures
-        small = [place for place, payload in enumerate(payloads) if len(payload) <= limit]
-        parsed = self._parser.parse([payloads[place] for place in small])
+        small = [place for place, payload in enumerate(frames.payloads) if len(payload) <= limit]
+        parsed = self._parser.parse(frames.take(small))
         failures = [
             *(Failure(small[failed.index], failed.reason, failed.detail) for failed in parsed.failures),
             *(
                 Failure(place, Reason.TOO_LARGE, f"{len(payload)} bytes; the profile's limit is {limit}")
-                for place, payload in enumerate(payloads)
+                for place, payload in enumerate(frames.payloads)
                 if len(payload) > limit
             ),
         ]
@@ -114,4 +112,4 @@ def _parser(plan: ProfilePlan, shape: Shape) -> Parser:
     if compile_parser is None:
         what = f"there is no format «{plan.format}»; there are {', '.join(sorted(FORMATS))}"
         raise ConfigurationError([Problem(where=plan.name, what=what)])
-    return compile_parser(shape.type, plan.max_depth)
+    return compile_parser(shape, plan)

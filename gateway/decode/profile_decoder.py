@@ -13,6 +13,7 @@ import numpy as np
 
 from gateway.decode.draft import Draft
 from gateway.decode.event_time import EventTimes
+from gateway.decode.frames import NO_PORT, Frames
 from gateway.decode.group import Block, GroupDecoder
 from gateway.decode.history import History
 from gateway.decode.levels import Levels
@@ -119,10 +120,7 @@ class ProfileDecoder:
 
     def begin(self, uplinks: Uplinks, index: Int64, refusals: Refusals) -> Draft:
         """Parse the uplinks at `index` (int64[n], ascending) and find their event times."""
-        payloads = uplinks.payloads
-        records, failures = self._payload.parse(
-            payloads if len(index) == len(payloads) else [payloads[place] for place in index.tolist()]
-        )
+        records, failures = self._payload.parse(_frames(uplinks, index))
         for failure in failures:
             refusals.refuse(int(index[failure.index]), failure.reason, failure.detail)
         if failures:
@@ -233,6 +231,15 @@ class ProfileDecoder:
             count = int(np.count_nonzero(present[:, row]))
             refusals.refuse_readings(int(readings.uplink[row]), Reason.TOO_MANY_SERIES, detail, count)
         return readings.take(~refused)
+
+
+def _frames(uplinks: Uplinks, index: Int64) -> Frames:
+    payloads = uplinks.payloads
+    return Frames(
+        payloads if len(index) == len(payloads) else [payloads[place] for place in index.tolist()],
+        np.full(len(index), NO_PORT, dtype=np.int64),
+        uplinks.received_ns[index],
+    )
 
 
 def _table(

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from gateway.decode import scalars
 from gateway.decode.decoder import decode_together
 from gateway.decode.formats import json_columns
+from gateway.decode.frames import Frames
 from gateway.decode.identity import Identities
 from gateway.decode.payload import Payload
 from gateway.decode.shape import Want
@@ -190,7 +191,7 @@ def compiled_payload(plan: ProfilePlan, wants: dict[str, Want], twin: ModuleType
 
 def said(parser: Any, payloads: list[bytes]) -> object:
     """Return all that parsing gives, as values that compare, floats by their bits."""
-    records, failures = parser.parse(payloads)
+    records, failures = parser.parse(Frames.bare(payloads))
     columns = []
     for leaf in parser.leaves:
         found = records.scalars(leaf)
@@ -224,7 +225,7 @@ def fuzz(twin: ModuleType, seed: int, rounds: int, batch_size: int = 50) -> tupl
             payloads = usual_between(payloads)
         assert said(fast, payloads) == said(slow, payloads), (wants, payloads)
         tried += len(payloads)
-        taken += len(payloads) - len(fast._columns.parse(payloads)[1])  # type: ignore[union-attr]
+        taken += len(payloads) - len(fast._columns.parse(Frames.bare(payloads))[1])  # type: ignore[union-attr]
     return tried, taken
 
 
@@ -311,7 +312,7 @@ def test_it_takes_what_is_usual(twin: ModuleType, usual: bytes) -> None:
         shipped("bin-level"), {"ts": Want.TIME, "dist_mm": Want.NUMBER, "tilt": Want.SCALAR}, twin
     )
     assert fast._columns is not None
-    assert fast._columns.parse([usual])[1] == []
+    assert fast._columns.parse(Frames.bare([usual]))[1] == []
 
 
 @pytest.mark.parametrize(
@@ -337,7 +338,7 @@ def test_it_leaves_what_is_not(twin: ModuleType, unusual: bytes) -> None:
     """What is for msgspec to judge is left, whether it is right or wrong."""
     fast = compiled_payload(shipped("bin-level"), {"ts": Want.TIME, "tilt": Want.SCALAR}, twin)
     assert fast._columns is not None
-    assert fast._columns.parse([b"{}", unusual])[1] == [1]
+    assert fast._columns.parse(Frames.bare([b"{}", unusual]))[1] == [1]
 
 
 @pytest.mark.parametrize("name", ["traffic-counter", "water-meter"])

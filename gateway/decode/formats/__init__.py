@@ -1,7 +1,7 @@
-"""The seam for payload formats: a format's name → what makes a parser for a payload's type.
+"""The seam for payload formats: a format's name → what makes a parser of a profile's payloads.
 
-JSON stands here alone; CBOR, SenML, binary layouts and envelopes are one module each, that turn
-their bytes into the same Structs. A format may have a fast way beside it, for what is usual.
+A format is one module, that turns bytes into the Structs of the profile's shape. It may have a fast way
+beside it, for what is usual, that gives columns.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from gateway.decode.formats.json_payload import compile_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from typing import Any
 
     from gateway.decode.formats.parsing import ColumnParser, Parser
     from gateway.decode.shape import Shape
+    from gateway.profiles.plan import ProfilePlan
 
-FORMATS: Mapping[str, Callable[[Any, int], Parser]] = {"json": compile_json}
-"""A format's name → `compile(type, max_depth)`; `type` is what `decode.shape` made."""
+FORMATS: Mapping[str, Callable[[Shape, ProfilePlan], Parser]] = {"json": compile_json}
+"""A format's name → what judges its payloads, one by one."""
 
-COLUMNS: Mapping[str, Callable[[Shape, int, int], ColumnParser | None]] = {"json": compile_columns}
-"""A format's name → `compile(shape, max_depth, max_payload)`: the fast way for the usual payloads, if any."""
+COLUMNS: Mapping[str, Callable[[Shape, ProfilePlan], ColumnParser | None]] = {"json": compile_columns}
+"""A format's name → the fast way for the usual payloads; None for a profile that has none."""

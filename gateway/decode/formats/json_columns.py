@@ -15,7 +15,9 @@ from gateway.decode.shape import MAX_LABEL, MAX_TEXT, MAX_WHOLE, Want
 from gateway.kernel import compiled
 
 if TYPE_CHECKING:
+    from gateway.decode.frames import Frames
     from gateway.decode.shape import Flat, Shape
+    from gateway.profiles.plan import ProfilePlan
 
 _FLAT_JSON: Final = compiled("flat_json")
 
@@ -40,11 +42,12 @@ class JsonColumns:
         self._words = flat.words
         self._reader = reader
 
-    def parse(self, payloads: list[bytes]) -> tuple[Columns, list[int]]:
+    def parse(self, frames: Frames) -> tuple[Columns, list[int]]:
         """Return columns with a row a payload, and the places, ascending, of those that are left.
 
         Rows of payloads that are left are undefined: `Columns.fill` is for them.
         """
+        payloads = frames.payloads
         size = (len(self.leaves), len(payloads))
         columns = Columns(
             types=np.empty(size, dtype=np.uint8),
@@ -56,7 +59,7 @@ class JsonColumns:
         return columns, left
 
 
-def compile_columns(shape: Shape, max_depth: int, max_payload: int) -> JsonColumns | None:
+def compile_columns(shape: Shape, plan: ProfilePlan) -> JsonColumns | None:
     """Return a reader of payloads of that shape; None where it is not flat, or nothing was compiled."""
     if _FLAT_JSON is None:
         return None
@@ -74,4 +77,4 @@ def compile_columns(shape: Shape, max_depth: int, max_payload: int) -> JsonColum
         or sum(map(len, words)) > most["words"]
     ):
         return None
-    return JsonColumns(flat, _FLAT_JSON.Reader(fields, objects, max_depth, max_payload))
+    return JsonColumns(flat, _FLAT_JSON.Reader(fields, objects, plan.max_depth, plan.max_payload))

@@ -14,13 +14,16 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
-from gateway.decode.formats.parsing import Failure, Parsed, parse_each
+from gateway.decode.formats.parsing import Failure, Parsed, parse_each, reason_of
 from gateway.model import Reason
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from gateway.decode.frames import Frames
+    from gateway.decode.shape import Shape
     from gateway.model import Int64
+    from gateway.profiles.plan import ProfilePlan
 
 _ERRORS = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 _DETAIL = 200
@@ -35,8 +38,9 @@ class JsonParser:
         self._decode = msgspec.json.Decoder(shape).decode
         self._max_depth = max_depth
 
-    def parse(self, payloads: Sequence[bytes]) -> Parsed:
+    def parse(self, frames: Frames) -> Parsed:
         """Return the objects and the failures. Never raises on bad data."""
+        payloads = frames.payloads
         parsed = parse_each(payloads, self._decode, _ERRORS, self._explain)
         return self._without_deep(payloads, parsed)
 
@@ -79,21 +83,14 @@ class JsonParser:
         return _reason(payload, str(error)), str(error)[:_DETAIL]
 
 
-def compile_json(shape: Any, max_depth: int) -> JsonParser:  # noqa: ANN401 - a type made at run time
-    """Return a parser of JSON payloads of that type."""
-    return JsonParser(shape, max_depth)
+def compile_json(shape: Shape, plan: ProfilePlan) -> JsonParser:
+    """Return a parser of JSON payloads of that shape."""
+    return JsonParser(shape.type, plan.max_depth)
 
 
 def _reason(payload: bytes, message: str) -> Reason:
-    """Tell msgspec's errors apart by their text, which a test pins."""
-    if message.startswith("Number out of range"):
-        return Reason.NOT_FINITE
-    if message.startswith(("Expected `int` >=", "Expected `int` <=", "Integer value out of range")):
-        return Reason.NOT_REPRESENTABLE
-    if message.startswith("Expected `str` of length"):
-        return Reason.NOT_REPRESENTABLE
-    if message.startswith(("Expected", "Invalid RFC3339")):
-        return Reason.WRONG_TYPE
+    if told := reason_of(message):
+        return told
     place = _AT_BYTE.search(message)
     # msgspec stops at the N of NaN, and at the I of Infinity and of -Infinity.
     if place and _LITERAL.match(payload, int(place[1])):

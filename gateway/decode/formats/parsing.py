@@ -1,16 +1,25 @@
-"""What every payload format gives: payloads in, objects of the profile's shape and failures out."""
+"""What every payload format gives: payloads in, objects of the profile's shape and failures out.
+
+A format that gives plain values first (dicts, lists, numbers, texts) turns them into such objects with
+`converting`: they are judged as JSON's are.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
+
+import msgspec
+
+from gateway.model import Reason
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from gateway.decode.frames import Frames
     from gateway.decode.records import Columns
     from gateway.decode.shape import Leaf
-    from gateway.model import Reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +44,7 @@ class ColumnParser(Protocol):
 
     leaves: list[Leaf]
 
-    def parse(self, payloads: list[bytes]) -> tuple[Columns, list[int]]:
+    def parse(self, frames: Frames) -> tuple[Columns, list[int]]:
         """Return columns with a row a payload, and the places, ascending, of those that are left.
 
         What is left is not judged; its rows are undefined.
@@ -46,9 +55,27 @@ class ColumnParser(Protocol):
 class Parser(Protocol):
     """Parses payloads one by one: what one of them holds never touches another."""
 
-    def parse(self, payloads: Sequence[bytes]) -> Parsed:
+    def parse(self, frames: Frames) -> Parsed:
         """Return the objects and the failures. Never raises on bad data."""
         ...
+
+
+def converting(kind: Any) -> Callable[[Any], Any]:  # noqa: ANN401 - a type made at run time
+    """Return what makes an object of a shape's type from plain values; it raises msgspec.ValidationError."""
+    return partial(msgspec.convert, type=kind)
+
+
+def reason_of(message: str) -> Reason | None:
+    """Tell msgspec's refusals of a value apart by their text, which a test pins; None: of none."""
+    if message.startswith("Number out of range"):
+        return Reason.NOT_FINITE
+    if message.startswith(("Expected `int` >=", "Expected `int` <=", "Integer value out of range")):
+        return Reason.NOT_REPRESENTABLE
+    if message.startswith("Expected `str` of length"):
+        return Reason.NOT_REPRESENTABLE
+    if message.startswith(("Expected", "Invalid RFC3339")):
+        return Reason.WRONG_TYPE
+    return None
 
 
 def parse_each(

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.decode.formats.json_payload import JsonParser
+from gateway.decode.frames import Frames
 from gateway.model import Reason
 
 Whole = Annotated[int, msgspec.Meta(ge=-(2**53), le=2**53)]
@@ -27,7 +28,7 @@ Shape = msgspec.defstruct(
 
 def parse(*payloads: bytes, max_depth: int = 8) -> Any:
     """Parse payloads of the shape above."""
-    return JsonParser(Shape, max_depth).parse(payloads)
+    return JsonParser(Shape, max_depth).parse(Frames.bare(payloads))
 
 
 def reason(payload: bytes) -> Reason:
