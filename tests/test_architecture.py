@@ -33,7 +33,13 @@ ADAPTERS = {
     "uvicorn": {"web.py"},
     "jinja2": {"console/page.py"},
     "yaml": {"profiles/document.py"},
-    "msgspec": {"decode/shape.py", "decode/times.py", "decode/identity.py", "decode/formats/json_payload.py"},
+    "msgspec": {
+        "decode/shape.py",
+        "decode/times.py",
+        "decode/identity.py",
+        "decode/formats/json_payload.py",
+        "decode/formats/parsing.py",  # what every format that gives plain values is judged by
+    },
 }
 """A third-party client, and where alone it may be imported: one adapter, which may be of several files."""
 
