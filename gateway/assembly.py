@@ -252,7 +252,7 @@ def say_damage(journal: Journal, known: int = 0) -> None:
             file=journal.file_of(damage.first),
             first=damage.first,
             last=damage.last,
-            uplinks=damage.uplinks,
+            uplinks=damage.uplinks or "nothing tells",
             problem=damage.why,
         )
 

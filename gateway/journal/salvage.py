@@ -45,11 +45,15 @@ class Chunk:
 
 
 def add_damage(damages: list[Damage], new: Damage) -> None:
-    """Append a damage, joining it to the last one where it goes on from there; known ones are left out."""
+    """Append a damage, joining it to the last one where it goes on from there; known ones are left out.
+
+    What tells its uplinks and what does not are never joined: the sum would be taken for all of them.
+    """
     if any(known.first <= new.first and new.last <= known.last for known in damages):
         return
     last = damages[-1] if damages else None
-    if last is not None and last.last + 1 == new.first and last.why == new.why:
+    goes_on = last is not None and last.last + 1 == new.first and last.why == new.why
+    if last is not None and goes_on and bool(last.uplinks) == bool(new.uplinks):
         damages[-1] = Damage(last.first, new.last, last.why, last.uplinks + new.uplinks)
     else:
         damages.append(new)
