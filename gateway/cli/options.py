@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import inspect
 import math
+import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Annotated, Optional
 
 import typer
+
+from gateway.errors import EcluseError
 
 ConfigOption = Annotated[
     Optional[Path],  # noqa: UP045 - typer reads it at run time
@@ -50,3 +53,18 @@ def verbatim(command: Callable[..., object]) -> str:
     """Return a command's docstring as help, with the lines of its examples kept as they are written."""
     paragraphs = inspect.cleandoc(command.__doc__ or "").split("\n\n")
     return "\n\n".join(f"\b\n{text}" if "\n  " in text else text for text in paragraphs)
+
+
+def read_text(file: Path) -> str:
+    """Return the text of a file, of standard input for `-`.
+
+    Raises EcluseError where it cannot be read, or is not UTF-8.
+    """
+    try:
+        content = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
+    except OSError as error:
+        raise EcluseError(f"{file} cannot be read: {error.strerror}") from error
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise EcluseError(f"{file} is not UTF-8 (byte {error.start})", hint="save it as UTF-8") from error
