@@ -11,6 +11,7 @@ import structlog
 from gateway import durable, memory, saving
 from gateway.aggregate.aggregator import Aggregator
 from gateway.clock import Scale, SystemClock
+from gateway.erasure import audit
 from gateway.errors import ConfigurationError, JournalError, Problem
 from gateway.health.fleet import FleetRoll
 from gateway.health.meters import LatencyMeters
@@ -37,6 +38,7 @@ from gateway.treatment import Treatment
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from pathlib import Path
 
     from gateway.closing import Closing
     from gateway.config import Settings
@@ -103,6 +105,7 @@ async def open_parts(
     Raises ConfigurationError, JournalError, StateError; what was opened before is closed by `closing`.
     """
     folder = settings.state_dir
+    _say_unfinished_erasures(folder)
     sinks = _sinks(settings, clock, closing)
     state = await _state(settings, closing)
     with memory.collector_paused():
@@ -223,6 +226,17 @@ async def _state(settings: Settings, closing: Closing) -> Checkpoint:
     for aside in state.opened.aside:
         _say(aside, used=state.opened.source)
     return state
+
+
+def _say_unfinished_erasures(folder: Path) -> None:
+    """Say which erasures were cut off: by their reference, not by whose they were."""
+    for begun in audit.unfinished(folder):
+        log.warning(
+            "an erasure was cut off",
+            reference=begun.reference,
+            begun=begun.at,
+            hint="give ecluse erase the same device or profile again: it goes on",
+        )
 
 
 def _say(aside: Aside | None, **more: str) -> None:

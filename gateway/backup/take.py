@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 UNFINISHED = ".unfinished"
 JOURNAL = "journal"
 STORE = ".duckdb"
+RECORDS = "*.jsonl"
+"""What is noted of erasures and replays."""
 
 
 def take(
@@ -120,6 +122,7 @@ class _Making:
         """Look whether there is room for it all. Raises BackupError."""
         paths = [*self._databases(), *segments.segment_paths(self._folder / JOURNAL)]
         paths += self._stores() if with_stores else []
+        paths += self._folder.glob(RECORDS)
         paths += [path for path, _ in configuration.sources(self._settings)]
         total = sum(_size(path) for path in paths)
         files.require_room(self._building, total)
@@ -154,7 +157,9 @@ class _Making:
             path.unlink()
 
     def lists(self) -> None:
-        """Copy the quarantine and the list of strangers."""
+        """Copy the quarantine, the list of strangers, and the records of erasures and replays."""
+        for path in sorted(self._folder.glob(RECORDS)):
+            self._file(path, f"{STATE}/{path.name}")
         for path in self._databases():
             if path.name != checkpoint.NAME and not path.match(together.OUTBOXES):
                 with contextlib.closing(durable.Snapshot(path)) as snapshot:

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Optional
 import typer
 
 from gateway import config
+from gateway.backup.manifest import STATE
 from gateway.cli.client import Client
 from gateway.cli.failures import Unreachable, told
 from gateway.cli.options import ConfigOption
 from gateway.cli.progress import Bar
 from gateway.cli.terminal import console
 from gateway.clock import SystemClock
+from gateway.erasure import audit
 from gateway.errors import BackupError, JournalError, QueryError
 from gateway.journal.lock import GATEWAY, FolderLock
 
@@ -96,6 +98,7 @@ def restore(
             raise typer.BadParameter("restores nothing: leave the other one out", param_hint="--check")
         if check:
             manifest, damages = work.check(source, progress)
+            damages.append(_erased(source / STATE, manifest))
             title = f"The backup {source} is whole"
         elif configuration is not None:
             manifest, damages = work.restore_configuration(source, configuration, progress), []
@@ -103,8 +106,19 @@ def restore(
         else:
             settings = config.load(config_file)
             manifest, damages = work.restore_state(source, settings.state_dir, progress)
+            damages.append(_erased(settings.state_dir, manifest))
             title = f"The state is in {settings.state_dir}"
     _tell(title, manifest, (*manifest.notes, *damages))
+
+
+def _erased(folder: Path, manifest: Manifest) -> str:
+    """Say what a backup brings back: it cannot know what was erased later, nor whose that was."""
+    count, latest = audit.last(folder)
+    known = f"the last of the {count} that it knows of is {latest}" if count else "it knows of none"
+    return (
+        f"devices that were erased after {manifest.made} are in it again ({known}):"
+        " erase them again, as your requests and the erasures.jsonl of the folder in use then tell"
+    )
 
 
 def _held(settings: Settings, closing: contextlib.ExitStack) -> Callable[[], Mapping[str, Path]] | None:

@@ -23,7 +23,10 @@ from gateway.journal.lock import GATEWAY, FolderLock
 from gateway.profiles.durations import duration_ns
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from gateway.config import Settings
+    from gateway.erasure.audit import Begun
     from gateway.erasure.run import Erasure, Known, Report
     from gateway.erasure.search import Search
     from gateway.erasure.target import Target
@@ -81,7 +84,7 @@ def erase(
         known = run.Known.of(settings)
         search: Search | None = None
         if device:
-            target = _target(known, site, device)
+            target = _target(known, site, device, audit.unfinished(settings.state_dir))
             name = printable(f"{target.site}/{target.device}" if target.site else target.device)
             scope, search = known.device(target)
         else:
@@ -89,19 +92,27 @@ def erase(
             scope = known.aged(profile, _age(older_than), _now_ns(settings))
         if not yes:
             typer.confirm(f"Erase {name} for good, from {settings.state_dir} and all sinks?", abort=True)
+        what = "device" if device else f"{profile} before {rfc3339(scope.which.before_ns or 0)}"
+        reference = secrets.token_hex(4)
+        begun = audit.Begun(reference, _now(), _user(), *(target.key if device else ("", "")), profile)
+        audit.begin(settings.state_dir, begun, what=what)
         with Bar("erasing") as progress:
             erasure = run.Erasure(settings, scope, search, progress)
             _erase(settings, erasure)
-        reference = secrets.token_hex(4)
         audit.write(
-            settings.state_dir,
-            erasure.report,
-            what="device" if device else f"{profile} before {rfc3339(scope.which.before_ns or 0)}",
-            reference=reference,
-            at=rfc3339(SystemClock().now_ns()),
-            by=_user(),
+            settings.state_dir, erasure.report, what=what, reference=reference, at=_now(), by=begun.by
         )
+        audit.end(settings.state_dir, begun)
     _tell(erasure.report, name, reference, searched=search is not None)
+    if erasure.report.problems:
+        again = (
+            f"--device {begun.device} --site {begun.site}"
+            if device
+            else f"--profile {profile} --older-than {older_than}"
+        )
+        console().print(
+            f"Mend that, then again: ecluse erase {printable(again)}", markup=False, soft_wrap=True
+        )
     sys.exit(Exit.PROBLEMS if erasure.report.problems else Exit.OK)
 
 
@@ -147,11 +158,18 @@ def _borrowed(settings: Settings) -> FolderLock:
     return lock
 
 
-def _target(known: Known, site: str, device: str) -> Target:
-    """Return which device is meant. Raises EcluseError where that is not clear."""
+def _now() -> str:
+    return rfc3339(SystemClock().now_ns())
+
+
+def _target(known: Known, site: str, device: str, begun: Sequence[Begun]) -> Target:
+    """Return which device is meant: one that is known, or whose erasure was cut off.
+
+    Raises EcluseError where that is not clear.
+    """
     from gateway.erasure.target import Target  # noqa: PLC0415 - as above
 
-    sites = known.sites(device)
+    sites = known.sites(device) | {each.site for each in begun if each.device == device}
     if site:
         return Target(site, device)
     if len(sites) > 1:

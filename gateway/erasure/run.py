@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Protocol
 from gateway import durable, saving
 from gateway.aggregate.shelf import shortest_of
 from gateway.backup import held
-from gateway.erasure import databases, journal, state
+from gateway.erasure import audit, databases, journal, state
 from gateway.erasure.aged import Aged, require_final
 from gateway.erasure.search import Search
 from gateway.erasure.target import Belonging
@@ -264,7 +264,7 @@ class Erasure:
         paths = [
             path
             for path in sorted(self._folder.rglob("*"))
-            if path.is_file() and path not in self._journal.done
+            if path.is_file() and path not in self._journal.done and not path.match(audit.UNFINISHED)
         ]
         for path in paths:
             report.files += 1

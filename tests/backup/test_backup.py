@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import random
 import shutil
 import sqlite3
@@ -18,6 +19,7 @@ from gateway.errors import BackupError, JournalError
 from gateway.journal.lock import GATEWAY, UNFINISHED, FolderLock
 from gateway.sinks import embedded_store
 from gateway.testing import MemoryBroker
+from tests.cli.command import ecluse
 from tests.filled import fill, reached
 from tests.river import MINUTE_NS, START_NS, Flowing, bin_uplink, opened, topic
 
@@ -95,6 +97,31 @@ async def test_what_is_restored_comes_to_the_same(gateway: Path, made: Path, tmp
     assert restored.books == itself.books
     assert restored.books.uplinks.difference() == 0
     assert embedded_store.unsoundness(tmp_path / "state" / "embedded.duckdb") == ""
+
+
+def test_a_restore_says_that_it_brings_the_erased_back(gateway: Path, tmp_path: Path) -> None:
+    """A backup knows of the erasures before it, and cannot know of those after it."""
+    state = shutil.copytree(gateway.parent, tmp_path / "gateway") / "state"
+    file = state.parent / gateway.name
+    said = ecluse("backup", tmp_path / "before", "--config", file)
+    assert said.exit_code == 0, said.output
+    ecluse("erase", "--device", "bin-1", "--yes", "--config", file)
+    assert ecluse("backup", tmp_path / "after", "--config", file).exit_code == 0
+    reference = json.loads((state / "erasures.jsonl").read_text(encoding="utf-8").splitlines()[-1])[
+        "reference"
+    ]
+    for name, known in (
+        ("before", "it knows of none"),
+        ("after", f"the last of the 1 that it knows of is {reference}"),
+    ):
+        checked = ecluse("restore", "--check", tmp_path / name)
+        assert checked.exit_code == 0, checked.output
+        assert known in checked.stdout
+        shutil.rmtree(state)
+        state.mkdir()
+        restored = ecluse("restore", tmp_path / name, "--config", file)
+        assert known in restored.stdout
+    assert (state / "erasures.jsonl").is_file()
 
 
 def test_restored_files_are_as_a_gateway_makes_them(made: Path, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from firmware_sim.clock import Scale
+from gateway.erasure import audit, run
 from gateway.journal.checkpoint import copies
 from gateway.journal.lock import GATEWAY, FolderLock
 from gateway.sinks import embedded_store
@@ -109,7 +110,8 @@ def test_it_is_recorded_without_the_device(file: Path) -> None:
     """When, by whom, how much of what; a reference ties it to the request."""
     done = erase(file, "--device", "bin-1")
     written = (file.parent / "state" / "erasures.jsonl").read_text()
-    line = json.loads(written)
+    begun, line = map(json.loads, written.splitlines())
+    assert (begun["reference"], begun["what"], begun["begun"]) == (line["reference"], "device", True)
     assert line["reference"] in done.output
     assert (line["what"], line["complete"], line["uplinks"]) == ("device", True, len(said_by("bin-1")))
     assert line["quarantined"] == 1
@@ -125,7 +127,30 @@ def test_a_second_run_finds_nothing(file: Path) -> None:
     assert "--site" in again.output
     told = erase(file, "--device", "bin-1", "--site", "lyon")
     assert told.exit_code == 0
-    assert json.loads((file.parent / "state" / "erasures.jsonl").read_text().splitlines()[1])["uplinks"] == 0
+    assert json.loads((file.parent / "state" / "erasures.jsonl").read_text().splitlines()[-1])["uplinks"] == 0
+
+
+def test_one_that_was_cut_off_is_said_and_goes_on_without_its_site(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed once the state has forgotten the device: the databases still know it, and so does a note."""
+    state = file.parent / "state"
+    with monkeypatch.context() as patch:
+        patch.setattr(run.Erasure, "databases", _killed)
+        with pytest.raises(RuntimeError, match="killed"):
+            erase(file, "--device", "bin-1")
+    assert [(each.site, each.device) for each in audit.unfinished(state)] == [("lyon", "bin-1")]
+    assert [path.suffix for path in state.rglob("*") if path.is_file() and b"bin-1" in path.read_bytes()] == [
+        ".unfinished"
+    ]
+    again = erase(file, "--device", "bin-1")
+    assert again.exit_code == 0, again.output
+    assert audit.unfinished(state) == []
+    assert holding(state, b"bin-1", *said_by("bin-1")) == []
+
+
+def _killed(_: run.Erasure) -> None:
+    raise RuntimeError("killed")
 
 
 def test_a_stranger_is_erased_from_the_list(file: Path) -> None:
@@ -167,8 +192,10 @@ def test_a_power_cut_on_the_way_costs_a_second_run(file: Path, tmp_path: Path) -
                 idle.wait(0.001)
             process.kill()
         recorder.power_cut(rng)
-        again = erase(file, "--device", "bin-1", "--site", "lyon")
+        begun = audit.unfinished(state)
+        again = erase(file, "--device", "bin-1", *(() if begun else ("--site", "lyon")))
         assert again.exit_code == 0, again.output
+        assert audit.unfinished(state) == []
         assert holding(state, b"bin-1", *said_by("bin-1")) == []
         found = asyncio.run(reached(state))
         assert found.books.uplinks.difference() == 0
