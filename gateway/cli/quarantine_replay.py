@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 import sys
 from collections import Counter
 from dataclasses import dataclass, field, replace
@@ -36,6 +37,7 @@ from gateway.quarantine.store import TOTAL_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from gateway.config import Settings
     from gateway.model import Chosen
@@ -109,9 +111,9 @@ def replay(
             _replay(Client.of(settings), choice, waiting, became, rehearse=dry_run)
         except EcluseError:
             if became.uplinks:  # what was let in stays so
-                _say(became, rehearsed=dry_run, profile=profile)
+                _say(became, rehearsed=dry_run, profile=profile, config_file=config_file)
             raise
-    _say(became, rehearsed=dry_run, profile=profile)
+    _say(became, rehearsed=dry_run, profile=profile, config_file=config_file)
     sys.exit(Exit.PROBLEMS if became.again or became.damaged else Exit.OK)
 
 
@@ -217,7 +219,7 @@ def _progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
         yield lambda rows: progress.advance(task, rows)
 
 
-def _say(became: _Sum, *, rehearsed: bool, profile: str) -> None:
+def _say(became: _Sum, *, rehearsed: bool, profile: str, config_file: Path | None) -> None:
     screen = console()
     would = "would be " if rehearsed else ""
     well = became.uplinks - became.again
@@ -236,7 +238,7 @@ def _say(became: _Sum, *, rehearsed: bool, profile: str) -> None:
     if became.known:
         screen.print(f"{_count(became.known, 'reading')} had been stored before, and stand as they were.")
     if became.late:
-        _say_late(became, would, profile)
+        _say_late(became, would, profile, config_file)
     if became.points:
         screen.print(
             f"{_count(became.points, 'row')}: points that a sink refused. They are not replayed, for an old "
@@ -254,16 +256,17 @@ def _say(became: _Sum, *, rehearsed: bool, profile: str) -> None:
         )
 
 
-def _say_late(became: _Sum, would: str, profile: str) -> None:
-    """Name the span whose windows are as they were, and what tells how they would be."""
+def _say_late(became: _Sum, would: str, profile: str, config_file: Path | None) -> None:
+    """Name the span whose windows are as they were, and the command that corrects them."""
     second = 1_000_000_000
     first, end = rfc3339(became.late_first_ns), rfc3339((became.late_last_ns // second + 1) * second)
     only = f" --profile {profile}" if profile else ""
+    only += f" --config {shlex.quote(str(config_file))}" if config_file else ""
     console().print(
         f"{_count(became.late, 'reading')} from {first} to {end} {would or 'are '}behind the lateness of "
         f"their windows: written raw, counted as late, and no window {would or 'is '}corrected. "
-        f"What those windows would hold, as long as the journal holds the span:\n"
-        f"  ecluse replay --from {first} --to {end}{only}",
+        "As long as the journal holds the span, this tells what those windows would hold, asks, and corrects "
+        f"them:\n  ecluse replay --from {first} --to {end}{only} --apply",
         soft_wrap=True,
     )
 

@@ -184,6 +184,7 @@ def test_what_is_refused_again_is_said(config: Path, served: Site) -> None:
         "3 readings had been stored before",
         "7 readings from 2026-11-22T10:15:00Z to 2026-11-22T10:16:01Z are behind the lateness",
         "ecluse replay --from 2026-11-22T10:15:00Z --to 2026-11-22T10:16:01Z --profile bin-level",
+        f" --config {config} --apply",
         "1 row: points that a sink refused. They are not replayed",
         "2 rows: the first bytes of packets",
         "1 row damaged on the disk",
