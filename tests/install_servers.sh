@@ -10,6 +10,7 @@ want influxd influxdb
 want victoria-metrics victoria-metrics
 want prometheus prometheus
 want chromium chromium
+want npm "nodejs npm"
 want cc "gcc libc6-dev"
 [ -n "$missing" ] || exit 0
 if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null 2>&1; then
