@@ -1,4 +1,4 @@
-"""`ecluse profile`: draft, check, show, try and export device profiles, without a gateway."""
+"""`ecluse profile`: draft, check, show, try, compare and export device profiles, without a gateway."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import typer
 from rich.text import Text
 
 from gateway.cli import portrait
+from gateway.cli.diff import diff
 from gateway.cli.export import export
 from gateway.cli.failures import Exit, told
 from gateway.cli.new import new
@@ -43,11 +44,14 @@ _COLOURS = {Flag.GOOD: "green", Flag.SUSPECT: "yellow", Flag.FAIL: "red"}
 def verbs() -> typer.Typer:
     """Return `ecluse profile …`."""
     group = typer.Typer(
-        help="Device profiles: new, check, show, try, export.", no_args_is_help=True, rich_markup_mode=None
+        help="Device profiles: new, check, show, try, diff, export.",
+        no_args_is_help=True,
+        rich_markup_mode=None,
     )
     group.command()(check)
     group.command()(show)
     group.command(help=verbatim(new))(new)
+    group.command(help=verbatim(diff))(diff)
     group.command(help=verbatim(export))(export)
     group.command(name="try", help=verbatim(try_payload))(try_payload)
     return group

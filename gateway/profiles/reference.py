@@ -82,7 +82,7 @@ def _parameters(plan: ProfilePlan) -> Iterator[tuple[str, ...]]:
             parameter.name,
             parameter.unit if parameter.unit != "1" else "",
             default,
-            span if span != "to" else "",
+            span,
         )
 
 
