@@ -38,6 +38,7 @@ ADAPTERS = {
         "decode/times.py",
         "decode/identity.py",
         "decode/formats/json_payload.py",
+        "decode/formats/binary.py",  # catches what converting raises
         "decode/formats/parsing.py",  # what every format that gives plain values is judged by
     },
 }

@@ -21,6 +21,7 @@ from gateway.profiles.load import load
 from gateway.profiles.plan import Kind, Statistic
 from gateway.profiles.quantities import ALLOWED_STATISTICS, DEFAULT_STATISTICS
 from gateway.registry.devices import parse_devices
+from tests.cli.command import ecluse
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -29,6 +30,7 @@ ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 DAY = 86_400 * 10**9
 
+BINARY = (DOCS / "formats" / "binary.md").read_text(encoding="utf-8")
 PROFILES, DEVICES, WINDOWS, GUARANTEES = (
     (DOCS / f"{name}.md").read_text(encoding="utf-8")
     for name in ("profiles", "devices", "windows", "guarantees")
@@ -50,6 +52,7 @@ SECTIONS = [
     schema.History,
     schema.Keep,
     schema.Limits,
+    schema.Variant,
     _Golden,
     _Example,
 ]
@@ -95,10 +98,37 @@ def test_the_golden_example_is_accepted() -> None:
     assert len(found) == 3
 
 
+FORMATS = sorted((DOCS / "formats").glob("*.md"))
+OF_FORMATS = [
+    pytest.param(text, id=f"{page.stem}-{number}")
+    for page in FORMATS
+    for number, (_, text) in enumerate(examples(page.read_text(encoding="utf-8"), "yaml"))
+]
+
+
+@pytest.mark.parametrize("fragment", OF_FORMATS)
+def test_examples_of_formats_are_accepted(fragment: str) -> None:
+    """As those of the page of profiles."""
+    test_examples_of_profiles_are_accepted(fragment)
+
+
+def test_the_binary_example_is_read_as_it_says(tmp_path: Path) -> None:
+    """The first layout of the page, and the bytes of its command."""
+    page = (DOCS / "formats" / "binary.md").read_text(encoding="utf-8")
+    head = [line for key, line in NEEDED.items() if key != "quantities"]
+    folder = tmp_path / "acme-bin"
+    folder.mkdir()
+    (folder / "profile.yaml").write_text("\n".join([*head, examples(page, "yaml")[0][1]]), encoding="utf-8")
+    (hexadecimal,) = re.findall(r"--hex '([0-9a-f ]+)'", page)
+    result = ecluse("profile", "try", folder, "--hex", hexadecimal, "--at", "2026-11-22T10:15:02Z")
+    assert result.exit_code == 0, result.output
+    assert "distance=1050.0,temperature=-3.5,battery=3.6," in result.stdout
+
+
 @pytest.mark.parametrize("section", SECTIONS, ids=lambda section: section.__name__)
 def test_every_key_of_a_profile_is_documented(section: type[BaseModel]) -> None:
     """Each key of each section stands in code in the page."""
-    assert [key for key in keys_of(section) if not re.search(rf"`{key}(: [^`]*)?`", PROFILES)] == []
+    assert [key for key in keys_of(section) if not re.search(rf"`{key}(: [^`]*)?`", PROFILES + BINARY)] == []
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)

@@ -96,6 +96,10 @@ def try_payload(
         Optional[Path],  # noqa: UP045 - typer reads it at run time
         typer.Option("--file", "-f", help="Read the payload from this file.", show_default=False),
     ] = None,
+    hexadecimal: Annotated[
+        str,
+        typer.Option("--hex", help="The payload's bytes in hexadecimal, instead of it.", show_default=False),
+    ] = "",
     topic: Annotated[str, typer.Option(help="The topic; else an example of the profile's.")] = "",
     param: Annotated[
         Optional[list[str]],  # noqa: UP045 - typer reads it at run time
@@ -110,6 +114,7 @@ def try_payload(
 
     Examples:
       ecluse profile try device_profiles/bin-level '{"dist_mm": 1150}' --param empty=1800
+      ecluse profile try acme-meter --hex '24 e8030000'
       mosquitto_sub -t 'city/#' -C 1 | ecluse profile try device_profiles/bin-level --param empty=1800
     """
     with told():
@@ -118,7 +123,7 @@ def try_payload(
         found = trial(
             plan,
             topic=topic or example_topic(plan),
-            payload=_payload(payload, file),
+            payload=_bytes(hexadecimal) if hexadecimal else _payload(payload, file),
             received_ns=_instant(at),
             parameters=parameters,
         )
@@ -190,6 +195,15 @@ def _payload(payload: str | None, file: Path | None) -> bytes:
         return file.read_bytes()
     except OSError as error:
         raise EcluseError(f"{file} cannot be read: {error.strerror}") from error
+
+
+def _bytes(hexadecimal: str) -> bytes:
+    try:
+        return bytes.fromhex(hexadecimal)
+    except ValueError as error:
+        raise typer.BadParameter(
+            "two hexadecimal digits a byte, such as 0175 64", param_hint="--hex"
+        ) from error
 
 
 def _instant(at: str) -> int:

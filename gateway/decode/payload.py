@@ -67,44 +67,51 @@ class Payload:
                 self.openings[inner] = self._shape.opening(inner)
                 inner = self.openings[inner].parent
 
-    def parse(self, frames: Frames) -> tuple[Records, list[Failure]]:
-        """Return the good payloads as records, in order, and the failures, ascending by index.
+    def parse(self, frames: Frames) -> tuple[Records, list[Failure], list[Failure]]:
+        """Return the good payloads as records, in order, the failures, and what was left out of good ones.
 
-        The fast parser takes what is usual, if the profile has one; the rest is judged by the other.
+        Both ascend by index. The fast parser takes what is usual, if the profile has one; the rest is
+        judged by the other.
         """
         if self._columns is None:
             return self._judge(frames)
         columns, left = self._columns.parse(frames)
         if not left:
-            return columns, []
+            return columns, [], []
         if len(left) > len(frames) // 2:  # devices that write otherwise: rows one by one would cost more
             return self._judge(frames)
-        rest, failed = self._judge(frames.take(left))
-        failures = [Failure(left[failure.index], failure.reason, failure.detail) for failure in failed]
+        rest, failures, remarks = self._judge(frames.take(left))
+        failures, remarks = _placed(failures, left), _placed(remarks, left)
         bad = np.zeros(len(frames), dtype=np.bool_)
         bad[[failure.index for failure in failures]] = True
         places = np.array(left, dtype=np.int64)
         columns.fill(places[~bad[places]], rest.objects, self._columns.leaves)
-        return (columns.select(~bad) if failures else columns), failures
+        return (columns.select(~bad) if failures else columns), failures, remarks
 
-    def _judge(self, frames: Frames) -> tuple[Objects, list[Failure]]:
+    def _judge(self, frames: Frames) -> tuple[Objects, list[Failure], list[Failure]]:
         """Parse payloads one by one, but for those that are too large."""
         limit = self._max_payload
         small = [place for place, payload in enumerate(frames.payloads) if len(payload) <= limit]
         parsed = self._parser.parse(frames.take(small))
         failures = [
-            *(Failure(small[failed.index], failed.reason, failed.detail) for failed in parsed.failures),
+            *_placed(parsed.failures, small),
             *(
                 Failure(place, Reason.TOO_LARGE, f"{len(payload)} bytes; the profile's limit is {limit}")
                 for place, payload in enumerate(frames.payloads)
                 if len(payload) > limit
             ),
         ]
-        return Objects(parsed.objects), sorted(failures, key=lambda failure: failure.index)
+        failures.sort(key=lambda failure: failure.index)
+        return Objects(parsed.objects), failures, _placed(parsed.remarks, small)
 
     def sequences(self, records: Records, rows: Int64) -> list[Any]:
         """Return the uplinks' own numbers at some rows, None where there is none."""
         return records.values(self._sequence, rows) if self._sequence else [None] * len(rows)
+
+
+def _placed(failures: Iterable[Failure], places: Sequence[int]) -> list[Failure]:
+    """Return failures of some payloads with the places that these have among all."""
+    return [Failure(places[failure.index], failure.reason, failure.detail) for failure in failures]
 
 
 def _parser(plan: ProfilePlan, shape: Shape) -> Parser:

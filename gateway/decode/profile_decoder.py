@@ -120,7 +120,9 @@ class ProfileDecoder:
 
     def begin(self, uplinks: Uplinks, index: Int64, refusals: Refusals) -> Draft:
         """Parse the uplinks at `index` (int64[n], ascending) and find their event times."""
-        records, failures = self._payload.parse(_frames(uplinks, index))
+        records, failures, remarks = self._payload.parse(_frames(uplinks, index))
+        for remark in remarks:
+            refusals.refuse_readings(int(index[remark.index]), remark.reason, remark.detail)
         for failure in failures:
             refusals.refuse(int(index[failure.index]), failure.reason, failure.detail)
         if failures:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gateway.errors import ConfigurationError, Problem
+from gateway.profiles.binary import binary_plan, with_paths
 from gateway.profiles.document import Fault, read
 from gateway.profiles.durations import duration_name
 from gateway.profiles.fields import RAW_ROW_FIELDS, WINDOW_ROW_FIELDS, window_fields
@@ -57,6 +58,9 @@ def compile_profile(text: str, *, where: str) -> tuple[ProfilePlan | None, tuple
 
 
 def _plan(document: Document, text: str, faults: list[Fault]) -> ProfilePlan:
+    binary = binary_plan(document, faults)
+    if binary is not None:
+        document = with_paths(document, binary, faults)
     _check_names(document, faults)
     _check_statistics(document, faults)
     quantities = {name: quantity_plans(name, document, faults) for name in document.quantities}
@@ -77,6 +81,7 @@ def _plan(document: Document, text: str, faults: list[Fault]) -> ProfilePlan:
         windows=windows,
         parameters={name: _parameter(name, document, faults) for name in document.parameters},
         dimensions=dict(document.dimensions),
+        binary=binary,
         place_tags=document.tags,
         time=_time(document, faults),
         sequence=document.sequence,

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from gateway.profiles.expression import Expression
+    from gateway.profiles.layout import BinaryPlan
 
 
 class Kind(StrEnum):
@@ -235,6 +236,8 @@ class ProfilePlan:
     parameters: Mapping[str, ParameterPlan]
     dimensions: Mapping[str, str]
     """Dimension → JSON path of its value (`lanes[].id`); those bound in a quantity's path are absent."""
+    binary: BinaryPlan | None = None
+    """How payloads of the format `binary` are laid out."""
     place_tags: tuple[str, ...] = ()
     """Texts of the device's place that become tags."""
     time: TimePlan | None = None

@@ -12,6 +12,16 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
+from gateway.profiles.binary_schema import (
+    Blocks,
+    ByteOrder,
+    Encoding,
+    Layout,
+    Set,
+    Span,
+    Start,
+    Tags,
+)
 from gateway.profiles.durations import duration_name
 from gateway.profiles.plan import Kind, Statistic
 from gateway.profiles.values import (
@@ -142,6 +152,19 @@ class Keep(Section):
     needs: Literal["consent"] | None = None
 
 
+class Variant(Section):
+    """A layout of binary payloads, and when it holds: what is given of port, prefix and length must fit."""
+
+    port: Span | None = Field(default=None, description="the LoRaWAN port: 15, or 14..17")
+    prefix: Start | None = Field(default=None, description="what the payload begins with, in hexadecimal")
+    length: Span | None = Field(default=None, description="how many bytes the payload has: 10, or 4..20")
+    set: Set = Field(default_factory=dict, description="dimensions of all its fields: {class: port - 14}")
+    layout: Layout = ()
+    tlv: Tags = Field(default_factory=dict)
+    tag_length: bool = False
+    history: History | None = None
+
+
 def _keep(value: object) -> object:
     return {"for": value} if isinstance(value, str) else value
 
@@ -163,7 +186,18 @@ class Document(Section):
     version: Count = Field(description="raised at each change")
     family: Family = Field(description="the measurement that its readings go to, such as waste")
     topics: Annotated[tuple[Topic, ...], Field(min_length=1, max_length=20)]
-    format: Literal["json"] = "json"
+    format: Literal["json", "binary"] = Field(
+        default="json", description="binary is implied by layout, tlv and variants"
+    )
+    encoding: Encoding = Field(default="bytes", description="how binary payloads are sent")
+    endian: ByteOrder = Field(default="big", description="the byte order of binary payloads")
+    layout: Layout = Field(default=(), description="items of a binary payload, one behind the other")
+    tlv: Tags = Field(default_factory=dict, description="items of a binary payload behind tags")
+    tag_length: bool = Field(default=False, description="a byte behind each tag says how many follow")
+    blocks: Blocks = Field(default_factory=dict, description="items that layouts name")
+    variants: Annotated[tuple[Variant, ...], Field(max_length=64)] = Field(
+        default=(), description="layouts by port, prefix and length"
+    )
     time: Time | None = None
     sequence: Path | None = Field(default=None, description="the uplink's own counter")
     every: Duration | None = Field(default=None, description="how often a device is expected to report")

@@ -14,7 +14,9 @@ def test_points_of_golden_examples_are_shown(tmp_path: Path) -> None:
     """What would be written no longer, and what in its place."""
     text = (SHIPPED / "bin-level" / "profile.yaml").read_text(encoding="utf-8")
     new = tmp_path / "new.yaml"
-    new.write_text(text.replace("    path: dist_mm\n", "    path: dist_mm\n    offset: 5\n"), encoding="utf-8")
+    new.write_text(
+        text.replace("    path: dist_mm\n", "    path: dist_mm\n    offset: 5\n"), encoding="utf-8"
+    )
     result = ecluse("profile", "diff", SHIPPED / "bin-level", new)
     assert result.exit_code == 0, result.output
     assert "source of distance" in result.stdout

@@ -191,7 +191,7 @@ def compiled_payload(plan: ProfilePlan, wants: dict[str, Want], twin: ModuleType
 
 def said(parser: Any, payloads: list[bytes]) -> object:
     """Return all that parsing gives, as values that compare, floats by their bits."""
-    records, failures = parser.parse(Frames.bare(payloads))
+    records, failures, _ = parser.parse(Frames.bare(payloads))
     columns = []
     for leaf in parser.leaves:
         found = records.scalars(leaf)

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gateway.decode.formats.binary import compile_binary
+from gateway.decode.formats.binary_columns import compile_binary_columns
 from gateway.decode.formats.json_columns import compile_columns
 from gateway.decode.formats.json_payload import compile_json
 
@@ -18,8 +20,14 @@ if TYPE_CHECKING:
     from gateway.decode.shape import Shape
     from gateway.profiles.plan import ProfilePlan
 
-FORMATS: Mapping[str, Callable[[Shape, ProfilePlan], Parser]] = {"json": compile_json}
+FORMATS: Mapping[str, Callable[[Shape, ProfilePlan], Parser]] = {
+    "json": compile_json,
+    "binary": compile_binary,
+}
 """A format's name → what judges its payloads, one by one."""
 
-COLUMNS: Mapping[str, Callable[[Shape, ProfilePlan], ColumnParser | None]] = {"json": compile_columns}
+COLUMNS: Mapping[str, Callable[[Shape, ProfilePlan], ColumnParser | None]] = {
+    "json": compile_columns,
+    "binary": compile_binary_columns,
+}
 """A format's name → the fast way for the usual payloads; None for a profile that has none."""

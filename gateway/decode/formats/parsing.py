@@ -6,7 +6,7 @@ A format that gives plain values first (dicts, lists, numbers, texts) turns them
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -33,10 +33,14 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Parsed:
-    """Objects of the good payloads, in order, and the failures, ascending by index."""
+    """Objects of the good payloads, in order, and the failures, ascending by index.
+
+    `remarks` say what was left out of good payloads; each costs one reading.
+    """
 
     objects: list[Any]
     failures: list[Failure]
+    remarks: list[Failure] = field(default_factory=list)
 
 
 class ColumnParser(Protocol):

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gateway.profiles.compile import compile_profile
@@ -135,7 +135,7 @@ PAYLOAD = st.dictionaries(
 )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(PAYLOAD, min_size=1, max_size=5), st.sampled_from(["", "city/7/up "]))
 def test_whatever_is_sent_gives_a_draft_that_is_well_but_for_having_no_quantity(
     payloads: list[dict[str, Any]], topic: str

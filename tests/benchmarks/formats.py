@@ -1,0 +1,106 @@
+"""What parsing costs, format by format: `python -m tests.benchmarks.formats`.
+
+CPU microseconds a message, the best of fifteen rounds over 10,000 messages of seven values, and the ratio to
+JSON in the same run.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+import time
+from typing import TYPE_CHECKING
+
+from gateway.decode.frames import Frames
+from gateway.decode.profile_decoder import ProfileDecoder
+from gateway.model import SeriesTable
+from gateway.profiles.compile import compile_text
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gateway.decode.payload import Payload
+
+MESSAGES, ROUNDS = 10_000, 15
+_HEAD = 'profile: p\nversion: 1\nfamily: waste\ntopics: ["t/{device}"]\n'
+_QUANTITIES = """\
+quantities:
+  distance: {PATH unit: mm, range: [20, 4500]}
+  temperature: {PATH unit: Cel}
+  battery: {PATH unit: V}
+  tilt: {PATH states: {0: upright, 1: tilted}}
+  rssi: {PATH unit: "dB[mW]"}
+  seq: {PATH kind: counter}
+"""
+_FIELDS = "seq:u16, distance:u16, temperature:i16/10, battery:u16/1000, tilt:u8, rssi:i8"
+_TAGS = """
+  "01": seq:u16
+  "02": distance:u16
+  "03": temperature:i16/10
+  "04": battery:u16/1000
+  "05": [tilt:u8, rssi:i8]
+"""
+
+
+def _json(n: int) -> bytes:
+    row = {
+        "time": n,
+        "seq": n,
+        "distance": 1000,
+        "temperature": -3.5,
+        "battery": 3.61,
+        "tilt": 0,
+        "rssi": -97,
+    }
+    return json.dumps(row, separators=(",", ":")).encode()
+
+
+def _fixed(n: int) -> bytes:
+    return struct.pack(">IHHhHBb", n, n, 1000, -35, 3610, 0, -97)
+
+
+def _tagged(n: int) -> bytes:
+    return struct.pack(">BHBHBhBHBBb", 1, n, 2, 1000, 3, -35, 4, 3610, 5, 0, -97)
+
+
+def _payload(text: str, *, by_path: bool) -> Payload:
+    named = [(line.split(":")[0].strip(), line) for line in _QUANTITIES.splitlines()]
+    lines = [line.replace("PATH", f"path: {name}," if by_path else "") for name, line in named]
+    quantities = "\n".join(lines)
+    plan = compile_text(f"{_HEAD}{text}{quantities}\n", name="p")
+    return ProfileDecoder(plan, tables={}, texts=SeriesTable(), max_series=10)._payload
+
+
+FORMATS: dict[str, tuple[Payload, Callable[[int], bytes]]] = {
+    "JSON": (_payload("time: {path: time, unit: s}\n", by_path=True), _json),
+    "binary, fixed layout": (_payload(f"layout: [time:unix32, {_FIELDS}]\n", by_path=False), _fixed),
+    "binary, tags": (_payload(f"tlv:{_TAGS}", by_path=False), _tagged),
+}
+"""A format's name → the payload's reader of a profile, and what makes a message of a number."""
+
+
+def cpu_us(name: str, *, messages: int = MESSAGES, rounds: int = ROUNDS) -> float:
+    """Return the CPU time of parsing one message, microseconds."""
+    reader, made = FORMATS[name]
+    frames = Frames.bare([made(n % 60_000) for n in range(messages)])
+    best = float("inf")
+    for _ in range(rounds):
+        begun = time.process_time()
+        _, failures, remarks = reader.parse(frames)
+        best = min(best, time.process_time() - begun)
+        assert not failures
+        assert not remarks
+    return best / messages * 1e6
+
+
+def main() -> None:
+    """Print a line a format."""
+    reference = 0.0
+    for name in FORMATS:
+        found = cpu_us(name)
+        reference = reference or found
+        print(f"{name:24} {found:6.2f} µs a message, {found / reference:5.2f} × JSON")  # noqa: T201 - its purpose
+
+
+if __name__ == "__main__":
+    main()
