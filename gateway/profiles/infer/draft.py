@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from gateway.profiles.durations import duration_name, instant_ns
 from gateway.profiles.infer import names
 from gateway.profiles.infer.roles import Roles, interval_of, roles
-from gateway.profiles.infer.survey import survey
+from gateway.profiles.infer.survey import agreeing, survey
 from gateway.profiles.infer.texts import quoted
 from gateway.profiles.infer.topics import Template, template_of
 
@@ -35,7 +35,8 @@ class Draft:
 
 def draft(samples: Sequence[Sample], *, profile: str, family: str = "") -> Draft:
     """Return the draft for samples, at least one. It may need mending before `profile check` takes it."""
-    found, strange = survey(samples)
+    everything, strange = survey(samples)
+    found, otherwise = agreeing(everything)
     texts = [frozenset[str]() for _ in samples]
     for one in found:
         for number, value in one.rows:
@@ -44,6 +45,7 @@ def draft(samples: Sequence[Sample], *, profile: str, family: str = "") -> Draft
     template = template_of([sample.topic for sample in samples], texts, profile=profile)
     identities = _identities(samples, template)
     chosen = roles(found, _sources(samples, found, identities), identities)
+    chosen.left += [(one.path, "something else stands there in other samples") for one in otherwise]
     words = [*template.text.split("/"), profile, *(one.key for one in found)]
     lines = [
         *_head(samples, profile, family, names.family_of(words), template),

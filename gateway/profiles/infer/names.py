@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import keyword
 import re
 from typing import TYPE_CHECKING
 
@@ -79,6 +80,13 @@ DIMENSIONS = (
 )
 
 
+_CONSTANTS = frozenset({"true", "false", "null"})
+"""What YAML reads as something else than a text."""
+ANONYMOUS = frozenset({"id", "name", "no", "n", "type"})
+"""Words that tell elements apart without saying of what: the list's own name does."""
+RESERVED = frozenset({"quality", "coverage", "site", "device", "profile", "time", "time_source"})
+
+
 def parts(key: str) -> list[str]:
     """Return the words of a key, in small letters: `distMm`, `dist_mm` → dist, mm."""
     return [word.lower() for word in _BOUNDARY.split(key) if word]
@@ -101,8 +109,8 @@ def name_of(key: str) -> str:
     name = "_".join(WORDS.get(word, word) for word in words) or "value"
     if not name[0].isalpha() or not name.isascii():
         name = "value_" + re.sub(r"[^a-z0-9_]", "", name)
-    reserved = FUNCTIONS.keys() | {"quality", "coverage", "site", "device", "profile", "time", "class", "min"}
-    return f"{name}_value" if name in reserved else name[:60]
+    reserved = name in FUNCTIONS.keys() | RESERVED or keyword.iskeyword(name) or name in _CONSTANTS
+    return f"{name[:50]}_value" if reserved else name[:60]
 
 
 def family_of(texts: list[str]) -> str:

@@ -73,6 +73,8 @@ def roles(found: Sequence[Found], sources: Sequence[str], identities: frozenset[
         if one.path not in chosen.dimensions.values():
             known = holders.get(one.holder)
             _place(one, chosen, dimension=known, sources=sources, identities=identities, taken=taken)
+    used_by = {role.keys.get("by", "")[1:-1] for role in chosen.quantities}
+    chosen.dimensions = {name: path for name, path in chosen.dimensions.items() if name in used_by}
     return chosen
 
 
@@ -167,9 +169,15 @@ def dimension_of(holder: str, found: Sequence[Found]) -> tuple[str, str] | None:
     for word in names.DIMENSIONS:
         for one in inside:
             if word in names.parts(one.key) and _tells_apart(one):
-                name = names.parts(holder.rsplit(".", 1)[-1])[-1].removesuffix("s")
-                return (name if word in ("id", "name", "no", "n", "type") else word), one.path
+                return (_element(holder) if word in names.ANONYMOUS else word), one.path
     return None
+
+
+def _element(holder: str) -> str:
+    """Return what one element of a list is called: `lanes[]` → lane."""
+    words = names.parts(holder.rsplit(".", 1)[-1])
+    name = words[-1].removesuffix("s") if words else ""
+    return name if _STATE.fullmatch(name) and name not in names.RESERVED else "element"
 
 
 def _tells_apart(one: Found) -> bool:

@@ -6,10 +6,13 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from gateway.profiles.paths import disagreement, parse_path
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from gateway.profiles.infer.samples import Sample
+    from gateway.profiles.paths import Step
 
 MAX_DEPTH = 8
 
@@ -59,6 +62,19 @@ def survey(samples: Sequence[Sample]) -> tuple[list[Found], list[str]]:
         for path, value in _walk(sample.value, "", 0, strange):
             found.setdefault(path, Found(path)).rows.append((number, value))
     return list(found.values()), list(strange)
+
+
+def agreeing(found: Sequence[Found]) -> tuple[list[Found], list[Found]]:
+    """Part what can be read together from what says otherwise what stands somewhere; most values first.
+
+    A value in one sample and a list in another cannot both be read.
+    """
+    kept: dict[str, tuple[Step, ...]] = {}
+    for one in sorted(found, key=lambda one: -len(one.values)):
+        steps = parse_path(one.path)
+        if disagreement([*kept.values(), steps]) is None:
+            kept[one.path] = steps
+    return [one for one in found if one.path in kept], [one for one in found if one.path not in kept]
 
 
 def _walk(value: Any, path: str, depth: int, strange: dict[str, None]) -> Iterator[tuple[str, Any]]:  # noqa: ANN401 - any JSON

@@ -150,3 +150,12 @@ def test_whatever_is_sent_gives_a_draft_that_is_well_but_for_having_no_quantity(
             problems,
             text,
         )
+
+
+@pytest.mark.parametrize("payload", [{":": [{"N": 0, "v": 1}]}, {"0": [{"N": 0, "v": 1}]}])
+def test_a_list_without_a_name_that_can_be_used(payload: dict[str, Any]) -> None:
+    """Its elements are called so."""
+    text = draft([Sample(payload, json.dumps(payload))], profile="acme").text
+    _, problems = compile_profile(text, where="draft")
+    assert all("quantities" in str(one) for one in problems), (problems, text)
+    assert "dimensions: {element:" in text
