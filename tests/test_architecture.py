@@ -37,6 +37,7 @@ ADAPTERS = {
         "decode/shape.py",
         "decode/times.py",
         "decode/identity.py",
+        "decode/envelopes.py",
         "decode/formats/json_payload.py",
         "decode/formats/binary.py",  # catches what converting raises
         "decode/formats/parsing.py",  # what every format that gives plain values is judged by

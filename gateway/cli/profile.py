@@ -22,6 +22,7 @@ from gateway.clock import SystemClock
 from gateway.errors import ConfigurationError, EcluseError, Problem
 from gateway.model import Flag
 from gateway.profiles.durations import instant_ns, instant_text
+from gateway.profiles.envelopes import wrapped
 from gateway.profiles.golden import FILE_NAME, read_golden
 from gateway.profiles.load import Loaded, load
 from gateway.registry.rows import parameter_problems
@@ -100,6 +101,10 @@ def try_payload(
         str,
         typer.Option("--hex", help="The payload's bytes in hexadecimal, instead of it.", show_default=False),
     ] = "",
+    port: Annotated[
+        Optional[int],  # noqa: UP045 - typer reads it at run time
+        typer.Option(help="With --hex: the LoRaWAN port, where the source has ports.", show_default=False),
+    ] = None,
     topic: Annotated[str, typer.Option(help="The topic; else an example of the profile's.")] = "",
     param: Annotated[
         Optional[list[str]],  # noqa: UP045 - typer reads it at run time
@@ -123,7 +128,7 @@ def try_payload(
         found = trial(
             plan,
             topic=topic or example_topic(plan),
-            payload=_bytes(hexadecimal) if hexadecimal else _payload(payload, file),
+            payload=_bytes(hexadecimal, plan, port) if hexadecimal else _payload(payload, file),
             received_ns=_instant(at),
             parameters=parameters,
         )
@@ -197,9 +202,11 @@ def _payload(payload: str | None, file: Path | None) -> bytes:
         raise EcluseError(f"{file} cannot be read: {error.strerror}") from error
 
 
-def _bytes(hexadecimal: str) -> bytes:
+def _bytes(hexadecimal: str, plan: ProfilePlan, port: int | None) -> bytes:
+    """Return bytes as they are sent: in the envelope of the profile's source, where it has one."""
     try:
-        return bytes.fromhex(hexadecimal)
+        payload = bytes.fromhex(hexadecimal)
+        return wrapped(plan.envelope, payload, port) if plan.envelope else payload
     except ValueError as error:
         raise typer.BadParameter(
             "two hexadecimal digits a byte, such as 0175 64", param_hint="--hex"

@@ -56,7 +56,7 @@ class Trial:
 
 def example_topic(plan: ProfilePlan) -> str:
     """Return a topic of the profile: its first template, of a site and a device called so."""
-    return plan.topics[0].replace("{site}", "site").replace("{device}", "device")
+    return plan.topics[0].replace("{site}", "site").replace("{device}", "device").replace("+", "any")
 
 
 def trial(

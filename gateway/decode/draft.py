@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import compress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ class Draft:
     time: Int64
     source: UInt8
     received_ns: Int64
+    keys: list[str] | None = None
+    """What an envelope knows each uplink by; None where there is none."""
 
     def __len__(self) -> int:
         return len(self.records)
@@ -42,4 +45,5 @@ class Draft:
             time=self.time[kept],
             source=self.source[kept],
             received_ns=self.received_ns[kept],
+            keys=None if self.keys is None else list(compress(self.keys, kept.tolist())),
         )

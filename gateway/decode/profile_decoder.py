@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gateway.decode.draft import Draft
+from gateway.decode.envelopes import Envelope
 from gateway.decode.event_time import EventTimes
 from gateway.decode.frames import NO_PORT, Frames
 from gateway.decode.group import Block, GroupDecoder
@@ -26,6 +27,7 @@ from gateway.model import Flag, Readings, Reason, SeriesTable, TimeSource
 if TYPE_CHECKING:
     from collections.abc import MutableMapping, Sequence
 
+    from gateway.decode.formats.parsing import Failure
     from gateway.decode.history import Past
     from gateway.decode.payload import Reader
     from gateway.decode.refusals import Refusals
@@ -84,6 +86,7 @@ class ProfileDecoder:
         self.plan = plan
         self._texts = texts
         self._max_series = max_series
+        self._envelope = Envelope(plan.envelope, plan.format) if plan.envelope else None
         self._times = EventTimes(plan)
         self._history, self._history_group, self._history_row = _history(plan)
         decoders = [GroupDecoder(plan, group) for group in plan.groups]
@@ -120,16 +123,29 @@ class ProfileDecoder:
 
     def begin(self, uplinks: Uplinks, index: Int64, refusals: Refusals) -> Draft:
         """Parse the uplinks at `index` (int64[n], ascending) and find their event times."""
-        records, failures, remarks = self._payload.parse(_frames(uplinks, index))
+        frames, told = _frames(uplinks, index), None
+        if self._envelope is not None:
+            told = self._envelope.unwrap(frames)
+            _refuse(told.failures, index, refusals)
+            frames, index = told.frames, index[told.places]
+        records, failures, remarks = self._payload.parse(frames)
         for remark in remarks:
             refusals.refuse_readings(int(index[remark.index]), remark.reason, remark.detail)
-        for failure in failures:
-            refusals.refuse(int(index[failure.index]), failure.reason, failure.detail)
+        _refuse(failures, index, refusals)
         if failures:
-            index = np.delete(index, [failure.index for failure in failures])
+            parsed = np.ones(len(index), dtype=np.bool_)
+            parsed[[failure.index for failure in failures]] = False
+            index, told = index[parsed], told and told.select(parsed)
         codes = uplinks.codes[index]
-        times = self._times.read(records, uplinks.receipt_ns(index), codes, self._parameters)
+        receipt = uplinks.receipt_ns(index)
+        if told is not None:
+            receipt = np.where(told.timed, told.times, receipt)
+        times = self._times.read(records, receipt, codes, self._parameters)
         draft = Draft(self, index, codes, records, times.time, times.source, uplinks.received_ns[index])
+        if told is not None:
+            draft.keys = told.keys
+            stands_in = (draft.source == TimeSource.RECEIPT) & told.timed
+            draft.source = np.where(stands_in, np.uint8(TimeSource.ENVELOPE), draft.source)
         kept = np.ones(len(index), dtype=np.bool_)
         for wrong in times.wrong:
             refusals.refuse_all(index[wrong.uplinks], wrong.reason, wrong.detail)
@@ -137,8 +153,13 @@ class ProfileDecoder:
         return draft.select(kept)
 
     def sequences(self, draft: Draft, places: Int64) -> list[Any]:
-        """Return the uplinks' own numbers (None where absent) at some places of a draft."""
-        return self._payload.sequences(draft.records, places)
+        """Return the uplinks' own numbers (None where absent) at some places of a draft.
+
+        Where the profile has none, what their envelopes know them by.
+        """
+        if draft.keys is None or self.plan.sequence:
+            return self._payload.sequences(draft.records, places)
+        return [draft.keys[place] or None for place in places.tolist()]
 
     def finish(self, draft: Draft, refusals: Refusals, devices: Sequence[tuple[str, str]]) -> list[Readings]:
         """Return the readings of a draft's uplinks, a `Readings` for each group that has any."""
@@ -233,6 +254,11 @@ class ProfileDecoder:
             count = int(np.count_nonzero(present[:, row]))
             refusals.refuse_readings(int(readings.uplink[row]), Reason.TOO_MANY_SERIES, detail, count)
         return readings.take(~refused)
+
+
+def _refuse(failures: Sequence[Failure], index: Int64, refusals: Refusals) -> None:
+    for failure in failures:
+        refusals.refuse(int(index[failure.index]), failure.reason, failure.detail)
 
 
 def _frames(uplinks: Uplinks, index: Int64) -> Frames:

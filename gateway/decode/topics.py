@@ -5,6 +5,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+ANY = "+"
+"""A level of an envelope's topics that tells nothing."""
+
 
 @dataclass(frozen=True, slots=True)
 class Template:
@@ -24,14 +27,16 @@ class Template:
 
 
 def compile_template(text: str) -> Template:
-    """Compile a template: each level is a text or one of {site} and {device}."""
+    """Compile a template: each level is a text, one of {site} and {device}, or + for any."""
     levels = text.split("/")
     return Template(
         text=text,
         pattern=re.compile("/".join(map(_level, levels))),
-        wild=tuple(int(level.startswith("{")) for level in levels),
+        wild=tuple(int(level.startswith("{") or level == ANY) for level in levels),
     )
 
 
 def _level(level: str) -> str:
+    if level == ANY:
+        return "[^/]+"
     return f"(?P<{level[1:-1]}>[^/]+)" if level.startswith("{") and level.endswith("}") else re.escape(level)

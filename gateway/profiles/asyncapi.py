@@ -22,6 +22,7 @@ _NAME = re.compile(r"\{(\w+)\}")
 _PARAMETERS = {
     "device": "the device's identifier at its site",
     "site": "the site that the device belongs to",
+    "any": "what the network server puts there, such as an application",
 }
 
 
@@ -58,10 +59,11 @@ def _channels(plan: ProfilePlan) -> Mapping[str, dict[str, Any]]:
 
 
 def _channel(plan: ProfilePlan, topic: str) -> dict[str, Any]:
+    address = topic.replace("+", "{any}")
     return {
-        "address": topic,
+        "address": address,
         "title": plan.key,
-        "parameters": {name: {"description": _PARAMETERS[name]} for name in _NAME.findall(topic)},
+        "parameters": {name: {"description": _PARAMETERS[name]} for name in _NAME.findall(address)},
         "messages": {"uplink": {"$ref": f"#/components/messages/{_key(plan)}"}},
     }
 
@@ -77,9 +79,10 @@ def _operation(key: str, plan: ProfilePlan) -> dict[str, Any]:
 
 
 def _message(plan: ProfilePlan) -> dict[str, Any]:
+    as_json = plan.format == "json" or plan.envelope is not None
     return {
         "name": plan.name,
         "title": plan.key,
-        "contentType": "application/json" if plan.format == "json" else "application/octet-stream",
+        "contentType": "application/json" if as_json else "application/octet-stream",
         "payload": {"$ref": f"#/components/schemas/{_key(plan)}"},
     }

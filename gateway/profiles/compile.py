@@ -12,6 +12,7 @@ from gateway.errors import ConfigurationError, Problem
 from gateway.profiles.binary import binary_plan, with_paths
 from gateway.profiles.document import Fault, read
 from gateway.profiles.durations import duration_name
+from gateway.profiles.envelopes import ENVELOPES
 from gateway.profiles.fields import RAW_ROW_FIELDS, WINDOW_ROW_FIELDS, window_fields
 from gateway.profiles.groups import group_plans
 from gateway.profiles.paths import disagreement, parse_path, repeated
@@ -76,7 +77,8 @@ def _plan(document: Document, text: str, faults: list[Fault]) -> ProfilePlan:
         family=document.family,
         text=text,
         format=document.format,
-        topics=document.topics,
+        topics=_topics(document, faults),
+        envelope=ENVELOPES.get(document.source),
         groups=groups,
         windows=windows,
         parameters={name: _parameter(name, document, faults) for name in document.parameters},
@@ -99,6 +101,18 @@ def _plan(document: Document, text: str, faults: list[Fault]) -> ProfilePlan:
         max_depth=document.limits.depth,
         max_readings=document.limits.readings,
     )
+
+
+def _topics(document: Document, faults: list[Fault]) -> tuple[str, ...]:
+    """Return the topics: the document's, else those of its source."""
+    envelope = ENVELOPES.get(document.source)
+    if document.format == "decoded" and envelope is None:
+        what = "«decoded» is what a network server's codec has made"
+        faults.append(Fault(("format",), what, f"source: {', '.join(ENVELOPES)}"))
+    if document.topics is None and envelope is None:
+        hint = 'such as «topics: ["city/{site}/bin/{device}/up"]», or «source: chirpstack»'
+        faults.append(Fault(("topics",), "«topics» is missing", hint))
+    return document.topics or (envelope.topics if envelope else ())
 
 
 def _check_names(document: Document, faults: list[Fault]) -> None:

@@ -13,9 +13,10 @@
         payload: '{"ts":17953'
         rejected: not json
 
-`payload` is the text as sent, or a mapping that is sent as JSON; `payload_hex` is for other bytes. A
-row of `readings` has `at`, its dimensions and its quantities by name (a state by its state's name).
-An example with both `readings` and `rejected` keeps a part of its uplink.
+`payload` is the text as sent, or a mapping that is sent as JSON; `payload_hex` is for other bytes: of a
+LoRaWAN device its own payload, and `port` the one that it was sent on. A row of `readings` has `at`, its
+dimensions and its quantities by name (a state by its state's name). An example with both `readings` and
+`rejected` keeps a part of its uplink.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from gateway.model import Reason
 from gateway.profiles.document import Fault, Source, compose, validate
 from gateway.profiles.durations import instant_ns, instant_text
+from gateway.profiles.envelopes import wrapped
 from gateway.profiles.plan import Kind
 
 if TYPE_CHECKING:
@@ -81,6 +83,7 @@ class _Example(BaseModel):
     topic: str
     payload: str | dict[str, Any] | list[Any] | None = None
     payload_hex: str | None = None
+    port: Annotated[int, Field(strict=True, ge=0, le=255)] | None = None
     received: Annotated[str, AfterValidator(instant_ns)] | None = None
     parameters: dict[str, float] = Field(default_factory=dict)
     readings: tuple[dict[str, str | int | float], ...] = ()
@@ -158,7 +161,7 @@ def _example(golden: _Golden, index: int, plan: ProfilePlan, source: Source) -> 
     return GoldenExample(
         name=example.name,
         topic=example.topic,
-        payload=_payload(example),
+        payload=_payload(example, plan),
         received_ns=int(received or 0),
         parameters={**golden.parameters, **example.parameters},
         readings=readings,
@@ -174,6 +177,8 @@ def _faults(example: _Example, place: tuple[str, int], plan: ProfilePlan) -> Ite
             bytes.fromhex(example.payload_hex)
         except ValueError:
             yield Fault((*place, "payload_hex"), "not pairs of hexadecimal digits")
+    if example.port is not None and (example.payload_hex is None or plan.envelope is None):
+        yield Fault((*place, "port"), "a port goes with «payload_hex», of a profile whose source has ports")
     if not example.readings and example.rejected is None:
         yield Fault(place, "what must become of it?", "readings: [...] or rejected: not json")
     for name in example.parameters:
@@ -182,12 +187,13 @@ def _faults(example: _Example, place: tuple[str, int], plan: ProfilePlan) -> Ite
             yield Fault((*place, "parameters", name), f"the profile has no parameter «{name}»", hint)
 
 
-def _payload(example: _Example) -> bytes:
+def _payload(example: _Example, plan: ProfilePlan) -> bytes:
     if example.payload_hex is not None:
         try:
-            return bytes.fromhex(example.payload_hex)
+            payload = bytes.fromhex(example.payload_hex)
         except ValueError:
             return b""
+        return wrapped(plan.envelope, payload, example.port) if plan.envelope else payload
     if isinstance(example.payload, str):
         return example.payload.encode()
     return json.dumps(example.payload, separators=(",", ":"), ensure_ascii=False).encode()

@@ -21,6 +21,8 @@ Schema = dict[str, Any]
 
 def payload_schema(plan: ProfilePlan) -> Schema:
     """Return the schema (draft 2020-12) of a profile's payloads; of bytes where they are not JSON."""
+    if plan.envelope is not None:
+        return {"type": "object", "description": f"an uplink in the envelope of {plan.envelope.title}"}
     if plan.format != "json":
         return {"type": "string", "format": "binary", "description": f"format: {plan.format}"}
     root: Schema = {}

@@ -185,8 +185,13 @@ class Document(Section):
     profile: Label = Field(description="its name")
     version: Count = Field(description="raised at each change")
     family: Family = Field(description="the measurement that its readings go to, such as waste")
-    topics: Annotated[tuple[Topic, ...], Field(min_length=1, max_length=20)]
-    format: Literal["json", "binary"] = Field(
+    source: Literal["mqtt", "chirpstack", "tts"] = Field(
+        default="mqtt", description="the network server whose envelope is around payloads; mqtt: none"
+    )
+    topics: Annotated[tuple[Topic, ...], Field(min_length=1, max_length=20)] | None = Field(
+        default=None, description="needed where the source has none of its own"
+    )
+    format: Literal["json", "binary", "decoded"] = Field(
         default="json", description="binary is implied by layout, tlv and variants"
     )
     encoding: Encoding = Field(default="bytes", description="how binary payloads are sent")

@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from gateway.profiles.plan import ProfilePlan
 
 
+_WILD = ("{", "+")
+
+
 def check_together(plans: Sequence[ProfilePlan]) -> list[tuple[ProfilePlan, str, str]]:
     """Return what profiles may not share: (the later profile, what is wrong, a hint).
 
@@ -32,7 +35,7 @@ def _conflicts(earlier: ProfilePlan, later: ProfilePlan) -> list[tuple[str, str]
         (f"the topic {mine} overlaps {theirs} of profile «{earlier.name}»", "one message, one profile")
         for mine in later.topics
         for theirs in earlier.topics
-        if topics_overlap(mine, theirs)
+        if topics_overlap(mine, theirs) and not _shared(earlier, later)
     ]
     known = measurements(earlier)
     for measurement, fields in measurements(later).items():
@@ -44,8 +47,13 @@ def _conflicts(earlier: ProfilePlan, later: ProfilePlan) -> list[tuple[str, str]
     return found
 
 
+def _shared(earlier: ProfilePlan, later: ProfilePlan) -> bool:
+    """Tell whether two profiles share a network server's topics: the registry says which device has which."""
+    return earlier.envelope is not None and earlier.envelope == later.envelope
+
+
 def topics_overlap(first: str, second: str) -> bool:
     """Tell whether one topic could match both templates."""
     pairs = list(zip(first.split("/"), second.split("/"), strict=False))
     same_length = first.count("/") == second.count("/")
-    return same_length and all(a == b or a.startswith("{") or b.startswith("{") for a, b in pairs)
+    return same_length and all(a == b or a[:1] in _WILD or b[:1] in _WILD for a, b in pairs)

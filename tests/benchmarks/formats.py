@@ -6,20 +6,27 @@ JSON in the same run.
 
 from __future__ import annotations
 
+import base64
 import json
 import struct
 import time
 from typing import TYPE_CHECKING
 
+from gateway.decode.envelopes import Envelope
 from gateway.decode.frames import Frames
 from gateway.decode.profile_decoder import ProfileDecoder
 from gateway.model import SeriesTable
 from gateway.profiles.compile import compile_text
+from gateway.profiles.envelopes import ENVELOPES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from gateway.decode.formats.parsing import Failure
     from gateway.decode.payload import Payload
+    from gateway.decode.records import Records
+
+    Parse = Callable[[Frames], tuple[Records, list[Failure], list[Failure]]]
 
 MESSAGES, ROUNDS = 10_000, 15
 _HEAD = 'profile: p\nversion: 1\nfamily: waste\ntopics: ["t/{device}"]\n'
@@ -71,22 +78,50 @@ def _payload(text: str, *, by_path: bool) -> Payload:
     return ProfileDecoder(plan, tables={}, texts=SeriesTable(), max_series=10)._payload
 
 
-FORMATS: dict[str, tuple[Payload, Callable[[int], bytes]]] = {
-    "JSON": (_payload("time: {path: time, unit: s}\n", by_path=True), _json),
-    "binary, fixed layout": (_payload(f"layout: [time:unix32, {_FIELDS}]\n", by_path=False), _fixed),
-    "binary, tags": (_payload(f"tlv:{_TAGS}", by_path=False), _tagged),
+def _enveloped(n: int) -> bytes:
+    event = {
+        "deduplicationId": f"3ac7e3c4-4401-4b8d-9386-{n:012d}",
+        "time": "2025-11-22T00:06:30.123456+00:00",
+        "deviceInfo": {"tenantName": "Lyon", "devEui": "24e124535b316056", "tags": {}},
+        "dr": 1,
+        "fCnt": n,
+        "fPort": 85,
+        "data": base64.b64encode(_fixed(n)).decode(),
+        "rxInfo": [{"gatewayId": "0016c001f153a14c", "rssi": -48, "snr": 9.0, "context": "EFwMtA=="}],
+        "txInfo": {"frequency": 867100000, "modulation": {"lora": {"bandwidth": 125000}}},
+    }
+    return json.dumps(event, separators=(",", ":")).encode()
+
+
+def _out_of_envelopes(reader: Payload) -> Parse:
+    envelope = Envelope(ENVELOPES["chirpstack"], "binary")
+
+    def parse(frames: Frames) -> tuple[Records, list[Failure], list[Failure]]:
+        told = envelope.unwrap(frames)
+        assert not told.failures
+        return reader.parse(told.frames)
+
+    return parse
+
+
+_BINARY = _payload(f"layout: [time:unix32, {_FIELDS}]\n", by_path=False)
+FORMATS: dict[str, tuple[Parse, Callable[[int], bytes]]] = {
+    "JSON": (_payload("time: {path: time, unit: s}\n", by_path=True).parse, _json),
+    "binary, fixed layout": (_BINARY.parse, _fixed),
+    "the same in ChirpStack": (_out_of_envelopes(_BINARY), _enveloped),
+    "binary, tags": (_payload(f"tlv:{_TAGS}", by_path=False).parse, _tagged),
 }
-"""A format's name → the payload's reader of a profile, and what makes a message of a number."""
+"""A format's name → what parses payloads of a profile, and what makes a message of a number."""
 
 
 def cpu_us(name: str, *, messages: int = MESSAGES, rounds: int = ROUNDS) -> float:
     """Return the CPU time of parsing one message, microseconds."""
-    reader, made = FORMATS[name]
+    parse, made = FORMATS[name]
     frames = Frames.bare([made(n % 60_000) for n in range(messages)])
     best = float("inf")
     for _ in range(rounds):
         begun = time.process_time()
-        _, failures, remarks = reader.parse(frames)
+        _, failures, remarks = parse(frames)
         best = min(best, time.process_time() - begun)
         assert not failures
         assert not remarks

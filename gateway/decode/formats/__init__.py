@@ -23,11 +23,13 @@ if TYPE_CHECKING:
 FORMATS: Mapping[str, Callable[[Shape, ProfilePlan], Parser]] = {
     "json": compile_json,
     "binary": compile_binary,
+    "decoded": compile_json,
 }
 """A format's name → what judges its payloads, one by one."""
 
 COLUMNS: Mapping[str, Callable[[Shape, ProfilePlan], ColumnParser | None]] = {
     "json": compile_columns,
     "binary": compile_binary_columns,
+    "decoded": compile_columns,
 }
 """A format's name → the fast way for the usual payloads; None for a profile that has none."""

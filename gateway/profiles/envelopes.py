@@ -1,0 +1,74 @@
+"""What network servers wrap around a device's payload, as data: one entry an envelope.
+
+Paths lead into the server's JSON. ChirpStack v4: its `event/up`, encoding JSON. The Things Stack v3: the
+`up` topic of its MQTT server. Both leave out what is zero or empty.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+@dataclass(frozen=True, slots=True)
+class EnvelopePlan:
+    """Where an envelope holds what.
+
+    `payload` is base64; `decoded` what the server's own codec made of it; `port` and `counter` are whole
+    numbers; `time` is RFC 3339; `key` identifies an uplink among all; `simulated` is a truth, "" where there
+    is none.
+    """
+
+    name: str
+    title: str
+    topics: tuple[str, ...]
+    payload: str
+    decoded: str
+    port: str
+    time: str
+    key: tuple[str, ...]
+    simulated: str = ""
+
+
+ENVELOPES: Mapping[str, EnvelopePlan] = {
+    "chirpstack": EnvelopePlan(
+        name="chirpstack",
+        title="ChirpStack v4",
+        topics=("application/+/device/{device}/event/up",),
+        payload="data",
+        decoded="object",
+        port="fPort",
+        time="time",
+        key=("deduplicationId",),
+    ),
+    "tts": EnvelopePlan(
+        name="tts",
+        title="The Things Stack v3",
+        topics=("v3/+/devices/{device}/up",),
+        payload="uplink_message.frm_payload",
+        decoded="uplink_message.decoded_payload",
+        port="uplink_message.f_port",
+        time="received_at",
+        key=("end_device_ids.dev_eui", "uplink_message.session_key_id", "uplink_message.f_cnt"),
+        simulated="simulated",
+    ),
+}
+"""A source's name → its envelope."""
+
+
+def wrapped(plan: EnvelopePlan, payload: bytes, port: int | None) -> bytes:
+    """Return an envelope around a payload, as the network server sends one, with nothing else in it."""
+    found: dict[str, Any] = {}
+    for path, value in ((plan.payload, base64.b64encode(payload).decode()), (plan.port, port)):
+        node = found
+        *through, last = path.split(".")
+        for key in through:
+            node = node.setdefault(key, {})
+        if value is not None:
+            node[last] = value
+    return json.dumps(found).encode()
