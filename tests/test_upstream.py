@@ -92,6 +92,7 @@ def test_filters_are_the_topics_of_the_profiles() -> None:
     assert filters_of({"a": replace(PLANS["bin-level"], qos=2)}) == [("city/+/bin/+/up", 2)]
     assert filters_of({"a": replace(PLANS["bin-level"], qos=0)}) == [("city/+/bin/+/up", 0)]
     assert topic_filter("{site}/x/{device}") == "+/x/+"
+    assert topic_filter("application/+/device/{device}/event/up") == "application/+/device/+/event/up"
 
 
 @pytest.mark.parametrize(

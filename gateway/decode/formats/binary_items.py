@@ -57,7 +57,7 @@ def compile_variant(variant: VariantPlan, *, little: bool) -> Callable[[bytes, O
         return partial(_whole, _sequence(variant.items, own, little=little))
     tags = {tag: _sequence(items, own, little=little) for tag, items in variant.tags.items()}
     sizes = sorted({len(tag) for tag in tags}, reverse=True)
-    return partial(_tagged, tags, sizes, variant.tag_length)
+    return partial(_measured, tags, sizes) if variant.tag_length else partial(_tagged, tags, sizes)
 
 
 def _whole(read: Read, payload: bytes, out: Out) -> str:
@@ -67,26 +67,34 @@ def _whole(read: Read, payload: bytes, out: Out) -> str:
     return ""
 
 
-def _tagged(tags: Mapping[bytes, Read], sizes: list[int], has_length: bool, payload: bytes, out: Out) -> str:  # noqa: FBT001 - bound once, by position
+def _tagged(tags: Mapping[bytes, Read], sizes: list[int], payload: bytes, out: Out) -> str:
+    """Read values behind tags, until one is unknown: how long its value is, nobody knows."""
+    at = 0
+    while at < len(payload):
+        for size in sizes:
+            read = tags.get(payload[at : at + size])
+            if read is not None:
+                at = read(payload, at + size, out)
+                break
+        else:
+            tag = payload[at : at + sizes[-1]].hex()
+            return f"the tag {tag} at byte {at} is unknown: {len(payload) - at} bytes not read"
+    return ""
+
+
+def _measured(tags: Mapping[bytes, Read], sizes: list[int], payload: bytes, out: Out) -> str:
+    """Read values behind tags and lengths; pass over unknown ones."""
     at, unknown = 0, list[str]()
     while at < len(payload):
-        tag = next((payload[at : at + size] for size in sizes if payload[at : at + size] in tags), None)
-        if tag is None and not has_length:
-            rest = len(payload) - at
-            return (
-                f"the tag {payload[at : at + sizes[-1]].hex()} at byte {at} is unknown: {rest} bytes not read"
-            )
-        behind = at + len(tag if tag is not None else payload[at : at + sizes[-1]])
-        if not has_length:
-            at = tags[tag](payload, behind, out)  # type: ignore[index] # None has returned above
-            continue
+        tag = next((payload[at : at + size] for size in sizes if payload[at : at + size] in tags), b"")
+        behind = at + (len(tag) or sizes[-1])
         end = behind + 1 + (payload[behind] if behind < len(payload) else 0)
         if end > len(payload):
             raise Unreadable(f"ends within what the tag at byte {at} announces")
-        if tag is None:
-            unknown.append(f"{payload[at:behind].hex()} at byte {at}")
-        else:
+        if tag:
             tags[tag](payload[:end], behind + 1, out)
+        else:
+            unknown.append(f"{payload[at:behind].hex()} at byte {at}")
         at = end
     return f"unknown tags, not read: {', '.join(unknown)}" if unknown else ""
 
