@@ -51,7 +51,7 @@ def new(
     The draft is yours to mend; nothing is sent and nothing is overwritten.
 
     Examples:
-      mosquitto_sub -v -t 'city/#' -C 50 > samples.txt
+      mosquitto_sub -i listener -v -t 'city/#' -C 50 > samples.txt
       ecluse profile new --from samples.txt --to device_profiles/acme-bin
       ecluse profile check device_profiles/acme-bin
     """

@@ -95,7 +95,6 @@ def test_a_spreadsheets_file() -> None:
         (HEAD + "lyon,b/1,bin,,,1850,\n", "2:1: «id» must be one level of a topic"),
         (HEAD + "l+n,b1,bin,,,1850,\n", "2:1: «site» must be one level of a topic"),
         (HEAD + ",b1,bin,,,1850,\n", "2:1: «site» is empty, and the topics of «bin» name one"),
-        ("site,id,profile\nlyon,m1,meter\n", "2:1: «site» must be empty: the topics of «meter» name none"),
         (HEAD + "lyon,b1,,,,1850,\n", "2:3: «profile» is empty"),
         (HEAD + "lyon,b1,bni,,,1850,\n", "2:3: there is no profile «bni» (did you mean «bin»?)"),
         (HEAD + "lyon,b1,bin,soon,,1850,\n", "2:4: valid_from: «soon» is not an instant"),
