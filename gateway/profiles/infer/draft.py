@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from gateway.profiles.durations import duration_name, instant_ns
 from gateway.profiles.infer import names
+from gateway.profiles.infer.enveloped import envelope_of, unwrapped
 from gateway.profiles.infer.roles import Roles, interval_of, roles
 from gateway.profiles.infer.survey import agreeing, survey
 from gateway.profiles.infer.texts import quoted
@@ -15,6 +16,7 @@ from gateway.profiles.infer.topics import Template, template_of
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from gateway.profiles.envelopes import EnvelopePlan
     from gateway.profiles.infer.samples import Sample
     from gateway.profiles.infer.survey import Found
 
@@ -35,6 +37,9 @@ class Draft:
 
 def draft(samples: Sequence[Sample], *, profile: str, family: str = "") -> Draft:
     """Return the draft for samples, at least one. It may need mending before `profile check` takes it."""
+    envelope = envelope_of(samples)
+    if envelope is not None:
+        samples = unwrapped(samples, envelope)
     everything, strange = survey(samples)
     found, otherwise = agreeing(everything)
     texts = [frozenset[str]() for _ in samples]
@@ -48,7 +53,8 @@ def draft(samples: Sequence[Sample], *, profile: str, family: str = "") -> Draft
     chosen.left += [(one.path, "something else stands there in other samples") for one in otherwise]
     words = [*template.text.split("/"), profile, *(one.key for one in found)]
     lines = [
-        *_head(samples, profile, family, names.family_of(words), template),
+        *_head(samples, profile, family, names.family_of(words)),
+        *_arrives(template, envelope),
         *_time(samples, found, chosen, identities),
         *_quantities(chosen),
         *_left(chosen, strange),
@@ -81,9 +87,7 @@ def _is_name(one: Found, identities: frozenset[str]) -> bool:
     )
 
 
-def _head(
-    samples: Sequence[Sample], profile: str, family: str, guessed: str, template: Template
-) -> Iterator[str]:
+def _head(samples: Sequence[Sample], profile: str, family: str, guessed: str) -> Iterator[str]:
     yield f"# A draft from {len(samples)} sample{'' if len(samples) == 1 else 's'}. Behind each line stands"
     yield "# how sure it is (sure, likely, guess), and why. Mend it, then: ecluse profile check."
     yield f"profile: {profile}"
@@ -93,14 +97,22 @@ def _head(
         if family
         else _line(f"family: {guessed}", "guess", "by the words in topic and keys")
     )
-    yield _line(f"topics: [{quoted(template.text)}]", template.sure, template.why)
+
+
+def _arrives(template: Template, envelope: EnvelopePlan | None) -> Iterator[str]:
+    """Yield by which topics, or through which network server, payloads come."""
+    if envelope is None:
+        yield _line(f"topics: [{quoted(template.text)}]", template.sure, template.why)
+        return
+    yield _line(f"source: {envelope.name}", "sure", f"the samples are uplinks of {envelope.title}")
+    yield _line("format: decoded", "likely", f"{envelope.decoded}; or lay out the bytes with layout or tlv")
 
 
 def _time(
     samples: Sequence[Sample], found: Sequence[Found], chosen: Roles, identities: frozenset[str]
 ) -> Iterator[str]:
     if chosen.time is None:
-        yield "# no time was found: readings get the time at which they are received"
+        yield "# no time was found: readings get the envelope's, or else that at which they are received"
     else:
         path, unit, sure = chosen.time
         yield _line(f"time: {{path: {quoted(path)}, unit: {unit}}}", sure, "its values are times so written")
