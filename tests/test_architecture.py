@@ -33,6 +33,7 @@ ADAPTERS = {
     "uvicorn": {"web.py"},
     "jinja2": {"console/page.py"},
     "yaml": {"profiles/document.py"},
+    "cbor2": {"decode/formats/cbor.py"},
     "msgspec": {
         "decode/shape.py",
         "decode/times.py",

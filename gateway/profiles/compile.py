@@ -62,6 +62,8 @@ def _plan(document: Document, text: str, faults: list[Fault]) -> ProfilePlan:
     binary = binary_plan(document, faults)
     if binary is not None:
         document = with_paths(document, binary, faults)
+    elif document.format == "value":
+        document = _with_value(document)
     _check_names(document, faults)
     _check_statistics(document, faults)
     quantities = {name: quantity_plans(name, document, faults) for name in document.quantities}
@@ -101,6 +103,15 @@ def _plan(document: Document, text: str, faults: list[Fault]) -> ProfilePlan:
         max_depth=document.limits.depth,
         max_readings=document.limits.readings,
     )
+
+
+def _with_value(document: Document) -> Document:
+    """Return a document of plain values with their path: a quantity needs none of its own."""
+    quantities = {
+        name: one if one.derived or one.path else one.model_copy(update={"path": "value"})
+        for name, one in document.quantities.items()
+    }
+    return document.model_copy(update={"quantities": quantities})
 
 
 def _topics(document: Document, faults: list[Fault]) -> tuple[str, ...]:

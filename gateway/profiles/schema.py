@@ -191,7 +191,7 @@ class Document(Section):
     topics: Annotated[tuple[Topic, ...], Field(min_length=1, max_length=20)] | None = Field(
         default=None, description="needed where the source has none of its own"
     )
-    format: Literal["json", "binary", "decoded"] = Field(
+    format: Literal["json", "binary", "decoded", "cbor", "value"] = Field(
         default="json", description="binary is implied by layout, tlv and variants"
     )
     encoding: Encoding = Field(default="bytes", description="how binary payloads are sent")

@@ -12,6 +12,8 @@ import struct
 import time
 from typing import TYPE_CHECKING
 
+import cbor2
+
 from gateway.decode.envelopes import Envelope
 from gateway.decode.frames import Frames
 from gateway.decode.profile_decoder import ProfileDecoder
@@ -62,6 +64,10 @@ def _json(n: int) -> bytes:
     return json.dumps(row, separators=(",", ":")).encode()
 
 
+def _cbor(n: int) -> bytes:
+    return cbor2.dumps(json.loads(_json(n)))
+
+
 def _fixed(n: int) -> bytes:
     return struct.pack(">IHHhHBb", n, n, 1000, -35, 3610, 0, -97)
 
@@ -107,6 +113,7 @@ def _out_of_envelopes(reader: Payload) -> Parse:
 _BINARY = _payload(f"layout: [time:unix32, {_FIELDS}]\n", by_path=False)
 FORMATS: dict[str, tuple[Parse, Callable[[int], bytes]]] = {
     "JSON": (_payload("time: {path: time, unit: s}\n", by_path=True).parse, _json),
+    "CBOR": (_payload("format: cbor\ntime: {path: time, unit: s}\n", by_path=True).parse, _cbor),
     "binary, fixed layout": (_BINARY.parse, _fixed),
     "the same in ChirpStack": (_out_of_envelopes(_BINARY), _enveloped),
     "binary, tags": (_payload(f"tlv:{_TAGS}", by_path=False).parse, _tagged),

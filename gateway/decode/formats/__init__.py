@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 
 from gateway.decode.formats.binary import compile_binary
 from gateway.decode.formats.binary_columns import compile_binary_columns
+from gateway.decode.formats.cbor import compile_cbor
 from gateway.decode.formats.json_columns import compile_columns
 from gateway.decode.formats.json_payload import compile_json
+from gateway.decode.formats.plain_value import compile_value
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -24,6 +26,8 @@ FORMATS: Mapping[str, Callable[[Shape, ProfilePlan], Parser]] = {
     "json": compile_json,
     "binary": compile_binary,
     "decoded": compile_json,
+    "cbor": compile_cbor,
+    "value": compile_value,
 }
 """A format's name → what judges its payloads, one by one."""
 

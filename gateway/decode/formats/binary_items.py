@@ -6,6 +6,7 @@ import struct
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from gateway.decode.formats.parsing import Refused
 from gateway.model import Reason
 from gateway.profiles.layout import Coding, Field, Repeat, Run, key_of
 
@@ -20,12 +21,11 @@ if TYPE_CHECKING:
 _FLOATS = {16: "e", 32: "f", 64: "d"}
 
 
-class Unreadable(Exception):  # noqa: N818 - it never leaves the format
+class Unreadable(Refused):
     """A payload that is not as it is laid out."""
 
     def __init__(self, detail: str, reason: Reason = Reason.UNREADABLE) -> None:
-        super().__init__(detail)
-        self.reason = reason
+        super().__init__(reason, detail)
 
 
 class Out:

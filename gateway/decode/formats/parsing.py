@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from gateway.decode.shape import Leaf
 
 
+_DETAIL = 200
+
+
 @dataclass(frozen=True, slots=True)
 class Failure:
     """A payload that was refused, by its place among those parsed together."""
@@ -80,6 +83,31 @@ def reason_of(message: str) -> Reason | None:
     if message.startswith(("Expected", "Invalid RFC3339")):
         return Reason.WRONG_TYPE
     return None
+
+
+class Refused(Exception):  # noqa: N818 - a value on its way to a Failure; it never leaves the formats
+    """A payload that a format refuses."""
+
+    def __init__(self, reason: Reason, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
+
+
+def parse_values(
+    payloads: Sequence[bytes], read: Callable[[bytes], Any], convert: Callable[[Any], Any]
+) -> Parsed:
+    """Read each payload to plain values and convert them; `read` raises Refused, and costs only itself."""
+    objects: list[Any] = []
+    failures: list[Failure] = []
+    for index, payload in enumerate(payloads):
+        try:
+            objects.append(convert(read(payload)))
+        except Refused as refused:
+            failures.append(Failure(index, refused.reason, str(refused)[:_DETAIL]))
+        except msgspec.ValidationError as error:
+            reason = reason_of(str(error)) or Reason.UNREADABLE
+            failures.append(Failure(index, reason, str(error)[:_DETAIL]))
+    return Parsed(objects, failures)
 
 
 def parse_each(
