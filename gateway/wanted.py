@@ -9,17 +9,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gateway.errors import ConfigurationError
+from gateway.errors import ConfigurationError, Problem
+from gateway.profiles.difference import retyped
 from gateway.profiles.load import load, profile_files
 from gateway.profiles.together import check_together
 from gateway.registry.devices import read_devices
 from gateway.roster import Roster
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-    from gateway.errors import Problem
+    from gateway.profiles.load import Loaded
     from gateway.profiles.plan import ProfilePlan
     from gateway.rules import Rules
 
@@ -40,8 +41,12 @@ def read(profiles: Path, devices: Path, *, rules: Rules) -> Wanted:
     """Read folder and file. Never raises for what is in them."""
     loaded = load(profiles)
     plans = dict(loaded.plans)
+    retypings = [problem for plan in loaded.plans.values() for problem in _retypings(plan, loaded, rules)]
+    problems = (*loaded.problems, *(problem for _, problem in retypings))
+    for plan, _ in retypings:
+        plans.pop(plan.name, None)
     # Where something was refused nothing is taken away: it may be what was refused.
-    if loaded.problems:
+    if problems:
         for name, plan in rules.plans.items():
             if name not in plans and not check_together([*plans.values(), plan]):
                 plans[name] = plan
@@ -51,9 +56,20 @@ def read(profiles: Path, devices: Path, *, rules: Rules) -> Wanted:
         devices=Roster().changed([*rules.devices.entries(), *file.devices.entries()])
         if file.problems
         else file.devices,
-        profile_problems=loaded.problems,
+        profile_problems=problems,
         device_problems=file.problems,
     )
+
+
+def _retypings(plan: ProfilePlan, loaded: Loaded, rules: Rules) -> Iterator[tuple[ProfilePlan, Problem]]:
+    """Yield why a changed profile cannot take the place of the one in force: kinds change with versions."""
+    known = rules.plans.get(plan.name)
+    if known is None or plan.version > known.version:
+        return
+    for one in retyped(known, plan):
+        what = f"«{one.where}» is {one.before} in version {known.version}, and would be {one.after}"
+        hint = f"write version: {known.version + 1}, or give the quantity another name"
+        yield plan, Problem(str(loaded.files[plan.name]), what, hint)
 
 
 def require_profiles(profiles: Path) -> None:

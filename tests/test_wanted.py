@@ -69,6 +69,26 @@ def test_a_bad_profile_keeps_its_last_good_version(profiles: Path, devices: Path
     assert first.device_problems
 
 
+def test_a_quantity_of_another_kind_is_a_new_version(profiles: Path, devices: Path) -> None:
+    """Refused under the number of before, which stays in force; taken under a new one."""
+    rules = rules_of(wanted.read(profiles, devices, rules=Rules()))
+    file = profiles / "bin-level" / "profile.yaml"
+    text = file.read_text(encoding="utf-8")
+    changed = text.replace("path: battery_v\n", "path: battery_v\n    kind: event\n")
+    changed = (
+        changed if changed != text else text.replace("{path: battery_v,", "{path: battery_v, kind: event,")
+    )
+    assert changed != text
+    file.write_text(changed, encoding="utf-8")
+    refused = wanted.read(profiles, devices, rules=rules)
+    [problem] = refused.profile_problems
+    assert "«battery» is gauge in version 1, and would be event" in problem.what
+    assert "version: 2" in problem.hint
+    assert refused.plans["bin-level"] is rules.plans["bin-level"]
+    file.write_text(changed.replace("version: 1\n", "version: 2\n"), encoding="utf-8")
+    assert wanted.read(profiles, devices, rules=rules).profile_problems == ()
+
+
 def test_a_profile_that_lost_its_topics_is_not_kept(profiles: Path, devices: Path) -> None:
     """Another one has them now: two profiles never share a message, whatever else is wrong."""
     rules = rules_of(wanted.read(profiles, devices, rules=Rules()))

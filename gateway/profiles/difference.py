@@ -41,6 +41,17 @@ def changes(old: ProfilePlan, new: ProfilePlan) -> list[Change]:
     ]
 
 
+def retyped(old: ProfilePlan, new: ProfilePlan) -> list[Change]:
+    """Return the quantities of both whose kind is not the same: databases may refuse their values."""
+    had, has = _by_name(old), _by_name(new)
+    both = [(name, had[name][0].kind, has[name][0].kind) for name in had if name in has]
+    return [
+        Change(name, str(before), str(after), "a quantity of another kind is a new version of its profile")
+        for name, before, after in both
+        if before is not after
+    ]
+
+
 def _version(old: ProfilePlan, new: ProfilePlan) -> Iterator[Change]:
     if old.name == new.name and old.version >= new.version and old.text != new.text:
         yield Change("version", str(old.version), str(new.version), "raise it: each change has its number")
