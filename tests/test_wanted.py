@@ -74,7 +74,7 @@ def test_a_quantity_of_another_kind_is_a_new_version(profiles: Path, devices: Pa
     rules = rules_of(wanted.read(profiles, devices, rules=Rules()))
     file = profiles / "bin-level" / "profile.yaml"
     text = file.read_text(encoding="utf-8")
-    changed = text.replace("path: battery_v\n", "path: battery_v\n    kind: event\n")
+    changed = text.replace("{path: battery_v,", "{path: battery_v, kind: event,")
     assert changed != text
     file.write_text(changed, encoding="utf-8")
     refused = wanted.read(profiles, devices, rules=rules)
