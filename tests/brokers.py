@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import ipaddress
+import itertools
 import os
 import pwd
 import signal
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 SHIPPED = Path(__file__).parent.parent / "deploy" / "mosquitto" / "mosquitto.conf"
+_publishers = itertools.count()
 _THIS_MACHINE = "# --- This machine"
 
 
@@ -176,11 +178,15 @@ def publish(
     *,
     qos: int = 1,
     retain: bool = False,
-    name: str = "ecluse-test-publisher",
+    name: str = "",
     within_s: float = 60,
 ) -> int:
-    """Publish from this thread with paho; return how many, once the broker has acknowledged all."""
-    sender = client(broker, name)
+    """Publish from this thread with paho; return how many, once the broker has acknowledged all.
+
+    At QoS 0 nothing is acknowledged: the broker may read the last of it after the return. So each
+    publisher has a name of its own: a takeover would throw away what was not read yet.
+    """
+    sender = client(broker, name or f"ecluse-test-publisher-{next(_publishers)}")
     ready = threading.Event()
     sender.on_connect = lambda *_: ready.set()
     sender.connect(broker.host, broker.port)
