@@ -11,6 +11,7 @@ import structlog
 from gateway import durable, memory, saving
 from gateway.aggregate.aggregator import Aggregator
 from gateway.clock import Scale, SystemClock
+from gateway.codec.sandbox import Sandbox
 from gateway.erasure import audit
 from gateway.errors import ConfigurationError, JournalError, Problem
 from gateway.health.fleet import FleetRoll
@@ -119,6 +120,8 @@ async def open_parts(
     _say(strangers.aside)
     fleet = FleetRoll(started_ns=clock.now_ns())
     meters = LatencyMeters(tuple(sink.name for sink in settings.sinks))
+    codecs = Sandbox()
+    closing.later(lambda: asyncio.to_thread(codecs.close))
     treatment = Treatment(
         rules=saved.rules,
         aggregator=_aggregator(settings, state, saved),
@@ -127,6 +130,7 @@ async def open_parts(
         books=saved.books,
         observer=RegistryObserver(fleet, strangers),
         accepted=saved.accepted,
+        codecs=codecs,
     )
     logs = await open_logs(settings, closing)
     for one in logs:

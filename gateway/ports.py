@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from gateway.model import Changes, Chosen, RawBatch, Record
+    from gateway.profiles.codec import CodecPlan
 
 
 class Clock(Protocol):
@@ -31,6 +32,30 @@ class Clock(Protocol):
 
     def since_s(self, event_ns: int) -> float:
         """Real seconds since that event time: what a latency is, whatever the scale."""
+        ...
+
+
+class Answer(NamedTuple):
+    """What a codec made of a payload: its data as JSON, or else in `error` why there is none."""
+
+    data: str
+    error: str
+
+
+class Codecs(Protocol):
+    """Runs vendors' payload codecs."""
+
+    def decode(
+        self,
+        codec: CodecPlan,
+        payloads: Sequence[bytes],
+        ports: Sequence[int | None],
+        times_ms: Sequence[int],
+    ) -> list[Answer]:
+        """Return an answer to each payload, in order; `times_ms` are receive times, ms since 1970 UTC.
+
+        Never raises for what a codec does.
+        """
         ...
 
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from gateway.model import Device, RawBatch, Readings, Rejection
+    from gateway.ports import Codecs
     from gateway.profiles.plan import ProfilePlan
     from gateway.rules import Limits
     from gateway.treatment import Treatment
@@ -34,6 +35,7 @@ class Rehearsal:
     limits: Limits
     accepted: Sequence[tuple[str, str]]
     watermarks: Mapping[str, int]
+    codecs: Codecs
 
     @classmethod
     def of(cls, treatment: Treatment) -> Rehearsal:
@@ -45,6 +47,7 @@ class Rehearsal:
             limits=rules.limits,
             accepted=tuple(treatment.routes.unknown),
             watermarks=treatment.aggregator.figures().watermarks,
+            codecs=treatment.codecs,
         )
 
     def outcome(self, batches: Sequence[RawBatch]) -> Outcome:
@@ -70,6 +73,7 @@ class Rehearsal:
             tables={},
             texts=SeriesTable(),
             unknown=self.accepted,
+            codecs=self.codecs,
         )
 
     def _late(self, readings: Readings, outcome: Outcome) -> None:

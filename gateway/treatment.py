@@ -17,6 +17,7 @@ import orjson
 
 from gateway.books import Outcome
 from gateway.decode.decoder import decode_together
+from gateway.decode.formats.codec import NOWHERE
 from gateway.decode.parameters import Parameters
 from gateway.decode.routes import Routes, table_key
 from gateway.literals import rate
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
         SeriesTable,
         Windows,
     )
-    from gateway.ports import DeviceObserver
+    from gateway.ports import Codecs, DeviceObserver
     from gateway.profiles.plan import GroupPlan, ProfilePlan
     from gateway.rules import Rules
     from gateway.sinks.rewrites import Rewrite
@@ -97,8 +98,10 @@ class Treatment:
         observer: DeviceObserver,
         accepted: Iterable[tuple[str, str]] = (),
         select: Callable[[Readings], Readings] | None = None,
+        codecs: Codecs = NOWHERE,
     ) -> None:
         """Begin where a checkpoint left off; `select` chooses which readings are taken (None: all)."""
+        self.codecs = codecs
         self.rules = rules
         self.aggregator = aggregator
         self.identities = identities
@@ -121,6 +124,7 @@ class Treatment:
             tables=aggregator.tables,
             texts=aggregator.texts,
             unknown=accepted,
+            codecs=codecs,
             **_limits(rules),
         )
 

@@ -9,6 +9,7 @@ from gateway.cli import (
     backup,
     check,
     clock,
+    codec,
     demo,
     device,
     erase,
@@ -66,6 +67,7 @@ def application() -> typer.Typer:
     ):
         app.command(help=verbatim(verb))(verb)
     app.add_typer(profile.verbs(), name="profile")
+    app.add_typer(codec.verbs(), name="codec")
     app.add_typer(device.verbs(), name="device")
     app.add_typer(quarantine.verbs(), name="quarantine")
     app.add_typer(clock.verbs(), name="clock")

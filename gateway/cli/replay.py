@@ -13,6 +13,7 @@ from rich.text import Text
 
 from gateway import config, saving, wanted
 from gateway.cli import applying
+from gateway.cli.codecs import codecs
 from gateway.cli.failures import told
 from gateway.cli.options import ConfigOption
 from gateway.cli.terminal import console, table
@@ -142,6 +143,7 @@ def _dry_run(settings: config.Settings, asked: Asked, clock: SystemClock) -> Dry
         grace_ns=settings.windows.grace,
         hot_bytes=settings.windows.memory,
         clock=clock,
+        codecs=codecs(),
     )
 
 

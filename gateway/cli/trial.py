@@ -1,6 +1,6 @@
 """One payload through a profile, as the gateway would treat it: what `ecluse profile` shows and checks.
 
-Pure: decoding, the bounds of time, the ranges and the points are the gateway's own. What needs other
+Decoding, the bounds of time, the ranges and the points are the gateway's own. What needs other
 uplinks (duplicates, neighbour tests, counters' increments, windows) is not tried.
 """
 
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from gateway.cli.codecs import codecs
 from gateway.decode.decoder import decode
 from gateway.decode.routes import Routes
 from gateway.decode.topics import compile_template
@@ -72,6 +73,7 @@ def trial(
         max_series=plan.max_readings,
         tables={},
         texts=SeriesTable(),
+        codecs=codecs(),
     )
     decoded = decode(_batch(topic, payload, received_ns), routes)
     rejections = list(decoded.rejections)

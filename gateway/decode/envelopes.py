@@ -7,7 +7,6 @@ neither does, is the uplink's identity.
 from __future__ import annotations
 
 import base64
-import binascii
 from dataclasses import dataclass
 from datetime import datetime
 from operator import attrgetter
@@ -127,7 +126,7 @@ class Envelope:
             return bytes(payload)
         try:
             return base64.b64decode(payload, validate=True)
-        except binascii.Error as error:
+        except ValueError as error:  # a text that is not ASCII is no binascii.Error
             return Reason.UNREADABLE, f"{self._plan.payload} is not base64: {error}"
 
     def _explain(self, payload: bytes, error: Exception) -> tuple[Reason, str]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from gateway.decode.formats import COLUMNS, FORMATS
+from gateway.decode.formats.codec import NOWHERE, CodecParser
 from gateway.decode.formats.parsing import Failure
 from gateway.decode.records import Objects
 from gateway.decode.shape import Shape, Want
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from gateway.decode.records import Records
     from gateway.decode.shape import Leaf, Opening
     from gateway.model import Int64
+    from gateway.ports import Codecs
     from gateway.profiles.plan import ProfilePlan
 
 
@@ -43,7 +45,7 @@ class Payload:
     Raises ConfigurationError where the profile's paths contradict each other, or its format is none.
     """
 
-    def __init__(self, plan: ProfilePlan, readers: Sequence[Reader]) -> None:
+    def __init__(self, plan: ProfilePlan, readers: Sequence[Reader], codecs: Codecs = NOWHERE) -> None:
         shape = Shape(plan.name)
         for reader in readers:
             reader.want(shape)
@@ -56,7 +58,7 @@ class Payload:
         self._sequence: Leaf | None = shape.leaf(plan.sequence) if plan.sequence else None
         self.openings: dict[Level, Opening] = {}
         self._max_payload = plan.max_payload
-        self._parser = _parser(plan, shape)
+        self._parser = _parser(plan, shape, codecs)
         self._columns = COLUMNS[plan.format](shape, plan) if plan.format in COLUMNS else None
 
     def open(self, levels: Iterable[Level]) -> None:
@@ -114,7 +116,9 @@ def _placed(failures: Iterable[Failure], places: Sequence[int]) -> list[Failure]
     return [Failure(places[failure.index], failure.reason, failure.detail) for failure in failures]
 
 
-def _parser(plan: ProfilePlan, shape: Shape) -> Parser:
+def _parser(plan: ProfilePlan, shape: Shape, codecs: Codecs) -> Parser:
+    if plan.codec is not None:
+        return CodecParser(shape, plan, plan.codec, codecs)
     compile_parser = FORMATS.get(plan.format)
     if compile_parser is None:
         what = f"there is no format «{plan.format}»; there are {', '.join(sorted(FORMATS))}"

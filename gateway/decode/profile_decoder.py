@@ -14,6 +14,7 @@ import numpy as np
 from gateway.decode.draft import Draft
 from gateway.decode.envelopes import Envelope
 from gateway.decode.event_time import EventTimes
+from gateway.decode.formats.codec import NOWHERE
 from gateway.decode.frames import NO_PORT, Frames
 from gateway.decode.group import Block, GroupDecoder
 from gateway.decode.history import History
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from gateway.decode.refusals import Refusals
     from gateway.decode.uplinks import Uplinks
     from gateway.model import Bool, Device, Float64, Int64, UInt8
+    from gateway.ports import Codecs
     from gateway.profiles.plan import GroupPlan, ProfilePlan
 
 TableKey = tuple[str, str]
@@ -82,6 +84,7 @@ class ProfileDecoder:
         tables: MutableMapping[TableKey, SeriesTable],
         texts: SeriesTable,
         max_series: int,
+        codecs: Codecs = NOWHERE,
     ) -> None:
         self.plan = plan
         self._texts = texts
@@ -91,7 +94,7 @@ class ProfileDecoder:
         self._history, self._history_group, self._history_row = _history(plan)
         decoders = [GroupDecoder(plan, group) for group in plan.groups]
         readers: list[Reader] = [self._times, *decoders]
-        self._payload = Payload(plan, [*readers, self._history] if self._history else readers)
+        self._payload = Payload(plan, [*readers, self._history] if self._history else readers, codecs)
         self._payload.open(level for decoder in decoders for level in decoder.levels)
         self._groups = [
             _Group(decoder, SeriesCodes(_table(tables, plan, decoder), max_series)) for decoder in decoders

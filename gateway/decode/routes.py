@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from gateway.decode.formats.codec import NOWHERE
 from gateway.decode.growing import GrowingColumn
 from gateway.decode.heard import Heard
 from gateway.decode.profile_decoder import ProfileDecoder, TableKey, table_key
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, MutableMapping, Sequence
 
     from gateway.model import Device, Int32, SeriesTable
+    from gateway.ports import Codecs
     from gateway.profiles.plan import ProfilePlan
 
 __all__ = ["Refusal", "Routes", "TableKey", "table_key"]
@@ -82,8 +84,10 @@ class Routes:
         unknown: Iterable[tuple[str, str]] = (),
         max_topics: int = MAX_TOPICS,
         max_refused: int = MAX_REFUSED,
+        codecs: Codecs = NOWHERE,
     ) -> None:
         self.tables = tables
+        self._codecs = codecs
         self.texts = texts
         self.unknown: dict[tuple[str, str], None] = dict.fromkeys(unknown)
         self.decoders: list[ProfileDecoder] = []
@@ -123,7 +127,9 @@ class Routes:
         old = {id(decoder.plan): decoder for decoder in self.decoders}
         decoders = [
             old.get(id(plan))
-            or ProfileDecoder(plan, tables=self.tables, texts=self.texts, max_series=max_series)
+            or ProfileDecoder(
+                plan, tables=self.tables, texts=self.texts, max_series=max_series, codecs=self._codecs
+            )
             for plan in plans.values()
         ]
         self.decoders = decoders

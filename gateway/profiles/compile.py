@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from gateway.errors import ConfigurationError, Problem
 from gateway.profiles.binary import binary_plan, with_paths
+from gateway.profiles.codec import CodecPlan, parted
 from gateway.profiles.document import Fault, read
 from gateway.profiles.durations import duration_name
 from gateway.profiles.envelopes import ENVELOPES
@@ -49,11 +50,14 @@ def compile_text(text: str, *, name: str) -> ProfilePlan:
 
 def compile_profile(text: str, *, where: str) -> tuple[ProfilePlan | None, tuple[Problem, ...]]:
     """Return the plan of a profile's text, or None and every problem, in the order of the text."""
-    source, document = read(text, where)
+    yaml, script = parted(text)
+    source, document = read(yaml, where)
     if document is None:
         return None, tuple(source.faults)
     faults: list[Fault] = []
     plan = _plan(document, text, faults)
+    if plan.codec is None and script is not None:
+        faults.append(Fault((), "a codec stands behind the profile, and none is named", "codec: {file: …}"))
     problems = sorted(map(source.problem, faults), key=lambda problem: (problem.line, problem.column))
     return (None if problems else plan), tuple(problems)
 
@@ -62,6 +66,8 @@ def _plan(document: Document, text: str, faults: list[Fault]) -> ProfilePlan:
     binary = binary_plan(document, faults)
     if binary is not None:
         document = with_paths(document, binary, faults)
+    elif document.codec:
+        document = _with_codec(document, faults)
     elif document.format == "value":
         document = _with_value(document)
     _check_names(document, faults)
@@ -85,6 +91,7 @@ def _plan(document: Document, text: str, faults: list[Fault]) -> ProfilePlan:
         windows=windows,
         parameters={name: _parameter(name, document, faults) for name in document.parameters},
         dimensions=dict(document.dimensions),
+        codec=_codec(document, text, faults),
         binary=binary,
         place_tags=document.tags,
         time=_time(document, faults),
@@ -112,6 +119,28 @@ def _with_value(document: Document) -> Document:
         for name, one in document.quantities.items()
     }
     return document.model_copy(update={"quantities": quantities})
+
+
+def _with_codec(document: Document, faults: list[Fault]) -> Document:
+    """Return a document whose format is its codec."""
+    if "format" in document.model_fields_set and document.format != "codec":
+        faults.append(
+            Fault(("format",), "«codec» decodes the payloads: no other format does", "format: codec")
+        )
+    return document.model_copy(update={"format": "codec"})
+
+
+def _codec(document: Document, text: str, faults: list[Fault]) -> CodecPlan | None:
+    """Return the plan of a document's codec, whose text stands behind it."""
+    codec, (_, script) = document.codec, parted(text)
+    if codec is None:
+        if document.format == "codec":
+            faults.append(Fault(("format",), "which codec?", "codec: {file: vendor.js}"))
+        return None
+    if script is None:
+        faults.append(Fault(("codec", "file"), f"the codec «{codec.file}» is not there"))
+        return None
+    return CodecPlan(codec.file, script, codec.normalize, tuple(sorted(codec.variables.items())))
 
 
 def _topics(document: Document, faults: list[Fault]) -> tuple[str, ...]:

@@ -202,11 +202,14 @@ def _section_in(annotation: Any) -> Any:  # noqa: ANN401 - a type
     return next(filter(None, map(_section_in, get_args(annotation))), None)
 
 
-def compose(text: str, where: str) -> Source:
-    """Return the plain data of a YAML text with its places; `faults` says what is wrong with the text."""
+def compose(text: str, where: str, *, most: int = MAX_BYTES) -> Source:
+    """Return the plain data of a YAML text with its places; `faults` says what is wrong with the text.
+
+    `most` is how many bytes it may have.
+    """
     source = Source(where=where, text=text)
-    if len(text.encode("utf-8", "surrogatepass")) > MAX_BYTES:
-        source.faults.append(Problem(where, f"the text is longer than {MAX_BYTES} bytes"))
+    if len(text.encode("utf-8", "surrogatepass")) > most:
+        source.faults.append(Problem(where, f"the text is longer than {most} bytes"))
         return source
     try:
         loader = _Loader(text)

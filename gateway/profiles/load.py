@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gateway.errors import Problem
+from gateway.profiles.codec import MAX_BYTES as CODEC_BYTES
+from gateway.profiles.codec import joined, parted
 from gateway.profiles.compile import compile_profile
-from gateway.profiles.document import MAX_BYTES
+from gateway.profiles.document import MAX_BYTES, Fault, compose
 from gateway.profiles.together import check_together
 
 if TYPE_CHECKING:
@@ -83,7 +85,36 @@ def _load_file(file: Path) -> tuple[ProfilePlan | None, tuple[Problem, ...]]:
         return None, (Problem(str(file), f"cannot be read: {error.strerror}"),)
     except UnicodeDecodeError as error:
         return None, (Problem(str(file), f"is not UTF-8 (byte {error.start})", "save it as UTF-8"),)
-    return compile_profile(text, where=str(file))
+    name = _codec_of(text, file)
+    if name is None:
+        return compile_profile(text, where=str(file))
+    script = _script(file.parent / name)
+    if isinstance(script, str):
+        return compile_profile(joined(text, name, script), where=str(file))
+    source = compose(text, str(file))
+    return None, (source.problem(Fault(("codec", "file"), *script)),)
+
+
+def _codec_of(text: str, file: Path) -> str | None:
+    """Return the codec's file that a profile names, unless its text stands behind it already."""
+    if "codec" not in text or parted(text)[1] is not None:
+        return None
+    data = compose(text, str(file)).data
+    codec = data.get("codec") if isinstance(data, dict) else None
+    name = codec.get("file") if isinstance(codec, dict) else None
+    return name if isinstance(name, str) else None
+
+
+def _script(file: Path) -> str | tuple[str, str]:
+    """Return a codec's text; or what is wrong with it, and what to do."""
+    try:
+        if file.stat().st_size > CODEC_BYTES:
+            return f"a codec is at most {CODEC_BYTES} bytes long", "is it the right file?"
+        return file.read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        return f"the codec {file} cannot be read: {error.strerror}", "its path begins at the profile's folder"
+    except UnicodeDecodeError as error:
+        return f"the codec {file} is not UTF-8 (byte {error.start})", "save it as UTF-8"
 
 
 def _clashes(file: Path, plan: ProfilePlan, known: list[ProfilePlan]) -> list[Problem]:

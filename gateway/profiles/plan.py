@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from gateway.profiles.codec import CodecPlan
     from gateway.profiles.envelopes import EnvelopePlan
     from gateway.profiles.expression import Expression
     from gateway.profiles.layout import BinaryPlan
@@ -239,6 +240,8 @@ class ProfilePlan:
     """Dimension → JSON path of its value (`lanes[].id`); those bound in a quantity's path are absent."""
     envelope: EnvelopePlan | None = None
     """What is around payloads; None: nothing."""
+    codec: CodecPlan | None = None
+    """What decodes payloads of the format `codec`."""
     binary: BinaryPlan | None = None
     """How payloads of the format `binary` are laid out."""
     place_tags: tuple[str, ...] = ()

@@ -54,6 +54,7 @@ def _quantile(value: float) -> float:
     return value
 
 
+Variable = Annotated[str, Field(min_length=1, max_length=64)]
 HOUR_NS = 3_600 * 10**9
 MINUTE_NS = 60 * 10**9
 DAY_NS = 24 * HOUR_NS
@@ -165,6 +166,18 @@ class Variant(Section):
     history: History | None = None
 
 
+class Codec(Section):
+    """A vendor's payload codec in JavaScript (LoRa Alliance TS013)."""
+
+    file: Annotated[str, Field(min_length=1, max_length=255)] = Field(
+        description="its path, from the profile's folder on"
+    )
+    normalize: bool = Field(default=False, description="normalizeUplink follows; its data count")
+    variables: Annotated[dict[Variable, Annotated[str, Field(max_length=255)]], Field(max_length=50)] = Field(
+        default_factory=dict, description="what the codec finds as input.variables"
+    )
+
+
 def _keep(value: object) -> object:
     return {"for": value} if isinstance(value, str) else value
 
@@ -191,9 +204,10 @@ class Document(Section):
     topics: Annotated[tuple[Topic, ...], Field(min_length=1, max_length=20)] | None = Field(
         default=None, description="needed where the source has none of its own"
     )
-    format: Literal["json", "binary", "decoded", "cbor", "value"] = Field(
-        default="json", description="binary is implied by layout, tlv and variants"
+    format: Literal["json", "binary", "decoded", "cbor", "value", "codec"] = Field(
+        default="json", description="binary is implied by layout, tlv and variants, codec by codec"
     )
+    codec: Codec | None = Field(default=None, description="what decodes binary payloads: a vendor's own code")
     encoding: Encoding = Field(default="bytes", description="how binary payloads are sent")
     endian: ByteOrder = Field(default="big", description="the byte order of binary payloads")
     layout: Layout = Field(default=(), description="items of a binary payload, one behind the other")

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gateway.model import Bool, Control, Int64, Points, RawBatch, Readings
-    from gateway.ports import Clock
+    from gateway.ports import Clock, Codecs
     from gateway.profiles.plan import GroupPlan, ProfilePlan
     from gateway.reprocess.spans import Spans
     from gateway.rules import Rules
@@ -76,6 +76,7 @@ class Derivation:
         clock: Clock,
         goes_along: bool,
         unsure: bool,
+        codecs: Codecs,
     ) -> None:
         folder.mkdir(parents=True)
         self._state = Checkpoint.open_newest_sound(folder)
@@ -116,6 +117,7 @@ class Derivation:
             observer=_Nobody(),
             accepted=accepted,
             select=self._chosen,
+            codecs=codecs,
         )
 
     def control(self, record: Control) -> None:

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
     from gateway.journal.reader import JournalReader
     from gateway.journal.snapshot import StateSnapshot
-    from gateway.ports import Clock
+    from gateway.ports import Clock, Codecs
     from gateway.profiles.plan import ProfilePlan
     from gateway.rules import Rules
     from gateway.saving import Saved
@@ -120,6 +120,7 @@ class DryRun:
         grace_ns: int,
         hot_bytes: int,
         clock: Clock,
+        codecs: Codecs,
     ) -> None:
         """Raises EcluseError: nothing is held, the span is not held whole, or is not final yet."""
         self._asked = asked
@@ -128,6 +129,7 @@ class DryRun:
         self._today = today
         self._folder = folder / FOLDER
         self._grace_ns = grace_ns
+        self._codecs = codecs
         self._hot_bytes = hot_bytes
         self._clock = clock
         self._controls = journal.controls(0)
@@ -245,6 +247,7 @@ class DryRun:
             clock=self._clock,
             goes_along=goes_along,
             unsure=self._after > 0,
+            codecs=self._codecs,
         )
 
     def _then(self) -> Rules:

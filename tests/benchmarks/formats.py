@@ -13,11 +13,14 @@ import time
 from typing import TYPE_CHECKING
 
 import cbor2
+import psutil
 
+from gateway.codec.sandbox import Sandbox
 from gateway.decode.envelopes import Envelope
 from gateway.decode.frames import Frames
 from gateway.decode.profile_decoder import ProfileDecoder
 from gateway.model import SeriesTable
+from gateway.profiles.codec import joined
 from gateway.profiles.compile import compile_text
 from gateway.profiles.envelopes import ENVELOPES
 
@@ -76,12 +79,14 @@ def _tagged(n: int) -> bytes:
     return struct.pack(">BHBHBhBHBBb", 1, n, 2, 1000, 3, -35, 4, 3610, 5, 0, -97)
 
 
-def _payload(text: str, *, by_path: bool) -> Payload:
+def _payload(text: str, *, by_path: bool, script: str = "") -> Payload:
     named = [(line.split(":")[0].strip(), line) for line in _QUANTITIES.splitlines()]
     lines = [line.replace("PATH", f"path: {name}," if by_path else "") for name, line in named]
     quantities = "\n".join(lines)
-    plan = compile_text(f"{_HEAD}{text}{quantities}\n", name="p")
-    return ProfileDecoder(plan, tables={}, texts=SeriesTable(), max_series=10)._payload
+    document = f"{_HEAD}{text}{quantities}\n"
+    plan = compile_text(joined(document, "p.js", script) if script else document, name="p")
+    made = ProfileDecoder(plan, tables={}, texts=SeriesTable(), max_series=10, codecs=SANDBOX)
+    return made._payload
 
 
 def _enveloped(n: int) -> bytes:
@@ -110,6 +115,24 @@ def _out_of_envelopes(reader: Payload) -> Parse:
     return parse
 
 
+SANDBOX = Sandbox()
+_CODEC = """
+function decodeUplink(input) {
+  var data = {}, bytes = input.bytes, at = 0;
+  function u16() { at += 2; return (bytes[at - 2] << 8) | bytes[at - 1]; }
+  while (at < bytes.length) {
+    switch (bytes[at++]) {
+      case 1: data.seq = u16(); break;
+      case 2: data.distance = u16(); break;
+      case 3: data.temperature = ((u16() << 16) >> 16) / 10; break;
+      case 4: data.battery = u16() / 1000; break;
+      case 5: data.tilt = bytes[at++]; data.rssi = (bytes[at++] << 24) >> 24; break;
+      default: return { errors: ["unknown tag"] };
+    }
+  }
+  return { data: data };
+}
+"""
 _BINARY = _payload(f"layout: [time:unix32, {_FIELDS}]\n", by_path=False)
 FORMATS: dict[str, tuple[Parse, Callable[[int], bytes]]] = {
     "JSON": (_payload("time: {path: time, unit: s}\n", by_path=True).parse, _json),
@@ -117,6 +140,7 @@ FORMATS: dict[str, tuple[Parse, Callable[[int], bytes]]] = {
     "binary, fixed layout": (_BINARY.parse, _fixed),
     "the same in ChirpStack": (_out_of_envelopes(_BINARY), _enveloped),
     "binary, tags": (_payload(f"tlv:{_TAGS}", by_path=False).parse, _tagged),
+    "the same by a codec": (_payload("codec: {file: p.js}\n", by_path=True, script=_CODEC).parse, _tagged),
 }
 """A format's name → what parses payloads of a profile, and what makes a message of a number."""
 
@@ -127,12 +151,18 @@ def cpu_us(name: str, *, messages: int = MESSAGES, rounds: int = ROUNDS) -> floa
     frames = Frames.bare([made(n % 60_000) for n in range(messages)])
     best = float("inf")
     for _ in range(rounds):
-        begun = time.process_time()
+        begun = _cpu_s()
         _, failures, remarks = parse(frames)
-        best = min(best, time.process_time() - begun)
+        best = min(best, _cpu_s() - begun)
         assert not failures
         assert not remarks
     return best / messages * 1e6
+
+
+def _cpu_s() -> float:
+    """Return the CPU time of this process and of those that work for it (to 10 ms)."""
+    others = [child.cpu_times() for child in psutil.Process().children()]
+    return time.process_time() + sum(one.user + one.system for one in others)
 
 
 def main() -> None:
@@ -142,6 +172,7 @@ def main() -> None:
         found = cpu_us(name)
         reference = reference or found
         print(f"{name:24} {found:6.2f} µs a message, {found / reference:5.2f} × JSON")  # noqa: T201 - its purpose
+    SANDBOX.close()
 
 
 if __name__ == "__main__":

@@ -164,6 +164,7 @@ def test_other_topics_may_not_overlap_those_of_an_envelope() -> None:
     ("source", "payload", "reason", "detail"),
     [
         ("chirpstack", chirpstack(b"") | {"data": "###"}, Reason.UNREADABLE, "data is not base64"),
+        ("chirpstack", chirpstack(b"") | {"data": "é"}, Reason.UNREADABLE, "data is not base64"),
         ("chirpstack", {"time": TIME}, Reason.NO_READING, "the envelope has no data"),
         ("chirpstack", b"{", Reason.NOT_JSON, "no envelope of ChirpStack v4"),
         ("chirpstack", b"\xff{}", Reason.NOT_UTF8, "byte 0 is not UTF-8"),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from gateway import saving
 from gateway.clock import ManualClock
+from gateway.decode.formats.codec import NOWHERE
 from gateway.journal.reader import JournalReader
 from gateway.journal.snapshot import snapshot
 from gateway.reprocess.derivation import END, UNSURE
@@ -76,6 +77,7 @@ class Past:
             grace_ns=10 * 10**9,
             hot_bytes=10**6,
             clock=ManualClock(START_NS),
+            codecs=NOWHERE,
         )
 
     def in_span(self, dry_run: DryRun, profile: str = "bin-level") -> Stored:
