@@ -114,7 +114,7 @@ def test_the_terminal_belongs_to_the_commands() -> None:
 
 
 def test_only_the_clock_reads_the_time() -> None:
-    """Time is an argument; what measures for people or for a child (log, demonstration) is not the river's."""
+    """Time is an argument; what measures otherwise (log, demonstration, a child) is not the river's."""
     found = {file for file, used in IMPORTS.items() if "time" in used}
     assert found <= {"clock.py", "logs.py", "demo/parts.py", "cli/demo.py", "codec/worker.py"}
 
