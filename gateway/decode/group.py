@@ -18,9 +18,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gateway.decode.levels import Level, Levels
+    from gateway.decode.samples import Moments
     from gateway.decode.shape import Leaf, Shape
     from gateway.model import Bool, Float64, Int64, SeriesTable
     from gateway.profiles.plan import GroupPlan, ProfilePlan
+
+
+_Key = tuple[int, int, tuple[str, ...], int | None]
 
 
 @dataclass(slots=True)
@@ -28,7 +32,8 @@ class Block:
     """Rows of one group: `uplink` int64[m] (place among the parsed uplinks), never descending.
 
     `labels` holds a list[m] for each dimension ("" where a row has none), `values` float64[q, m]
-    (NaN where absent), `missing` the uplinks that lack a required quantity, with a sentence.
+    (NaN where absent), `missing` the uplinks that lack a required quantity, with a sentence. `time` int64[m]
+    ns UTC is a row's own where `own` bool[m]; else the uplink's holds. Both are None where none has its own.
     """
 
     uplink: Int64
@@ -36,6 +41,8 @@ class Block:
     values: Float64
     faults: list[Fault] = field(default_factory=list)
     missing: list[tuple[Int64, str]] = field(default_factory=list)
+    time: Int64 | None = None
+    own: Bool | None = None
 
     def select(self, rows: Bool) -> Block:
         """Return some of the rows, without faults: those were told before."""
@@ -44,6 +51,8 @@ class Block:
             uplink=self.uplink[rows],
             labels=[[column[place] for place in places] for column in self.labels],
             values=self.values[:, rows],
+            time=None if self.time is None else self.time[rows],
+            own=None if self.own is None else self.own[rows],
         )
 
 
@@ -110,10 +119,21 @@ class GroupDecoder:
         raise ConfigurationError([Problem(where=self._plan.name, what=what)])
 
     def read(
-        self, levels: Levels, parameter: Callable[[str], Float64], texts: SeriesTable, max_texts: int
+        self,
+        levels: Levels,
+        parameter: Callable[[str], Float64],
+        texts: SeriesTable,
+        max_texts: int,
+        moments: Moments | None = None,
     ) -> Block:
-        """Return the group's rows; `parameter` gives a parameter's value for each uplink, float64[n]."""
+        """Return the group's rows; `parameter` gives a parameter's value for each uplink, float64[n].
+
+        `moments` are the times of samples, where the profile has such.
+        """
         blocks = [self._read_part(part, levels, texts, max_texts) for part in self._parts]
+        if moments is not None:
+            for part, one in zip(self._parts, blocks, strict=True):
+                _put_times(one, moments.of(levels, part.level))
         block = blocks[0] if len(blocks) == 1 else self._joined(blocks)
         self._formulas.apply(block.values, block.faults, lambda name: parameter(name)[block.uplink])
         self._refuse_unlabelled(block)
@@ -149,8 +169,8 @@ class GroupDecoder:
 
         What a part says twice of the same dimensions stays two rows: they are judged downstream.
         """
-        keys: list[tuple[int, int, tuple[str, ...]]] = []
-        place: dict[tuple[int, int, tuple[str, ...]], int] = {}
+        keys: list[_Key] = []
+        place: dict[_Key, int] = {}
         for block in blocks:
             keys += _numbered(block)
         ordered = sorted(dict.fromkeys(keys), key=lambda key: key[0])
@@ -160,6 +180,9 @@ class GroupDecoder:
             labels=[[key[2][d] for key in ordered] for d in range(len(self.group.dimensions))],
             values=np.full((len(self.group.quantities), len(ordered)), np.nan),
         )
+        if blocks[0].time is not None:
+            joined.time = np.array([key[3] or 0 for key in ordered], dtype=np.int64)
+            joined.own = np.array([key[3] is not None for key in ordered], dtype=np.bool_)
         for block, part in zip(blocks, self._parts, strict=True):
             rows = np.array([place[key] for key in _numbered(block)], dtype=np.int64)
             for number, _ in part.quantities:
@@ -189,16 +212,37 @@ def _missing(name: str, absent: Bool, uplink: Int64, uplinks: int) -> list[tuple
     return [(np.flatnonzero(~given), f"{name} is missing")] if not given.all() else []
 
 
-def _numbered(block: Block) -> list[tuple[int, int, tuple[str, ...]]]:
-    """Return a key for each row: its uplink, how often that uplink said it before, its dimensions."""
-    said: dict[tuple[int, tuple[str, ...]], int] = {}
+def _numbered(block: Block) -> list[_Key]:
+    """Return a key for each row: its uplink, how often that uplink said it before, dimensions, own time."""
+    said: dict[tuple[int, tuple[str, ...], int | None], int] = {}
     keys = []
     dimensions = zip(*block.labels, strict=True) if block.labels else iter([()] * len(block.uplink))
-    for uplink, label in zip(block.uplink.tolist(), dimensions, strict=True):
-        times = said.get((uplink, label), 0)
-        said[uplink, label] = times + 1
-        keys.append((uplink, times, label))
+    for uplink, label, time in zip(block.uplink.tolist(), dimensions, _own_times(block), strict=True):
+        times = said.get((uplink, label, time), 0)
+        said[uplink, label, time] = times + 1
+        keys.append((uplink, times, label, time))
     return keys
+
+
+def _own_times(block: Block) -> list[int | None]:
+    if block.time is None or block.own is None:
+        return [None] * len(block.uplink)
+    return [time if own else None for time, own in zip(block.time.tolist(), block.own.tolist(), strict=True)]
+
+
+def _put_times(block: Block, found: tuple[Int64, list[Fault]] | None) -> None:
+    """Give the rows of samples their times; those that have none lose their values."""
+    rows = len(block.uplink)
+    if found is None:
+        block.time, block.own = np.zeros(rows, dtype=np.int64), np.zeros(rows, dtype=np.bool_)
+        return
+    block.time, faults = found
+    block.own = np.ones(rows, dtype=np.bool_)
+    for fault in faults:
+        given = fault.rows & ~np.isnan(block.values).all(axis=0)
+        if given.any():
+            block.faults.append(Fault(given, fault.reason, fault.detail))
+        block.values[:, fault.rows] = np.nan
 
 
 def _moved(fault: Fault, rows: Int64, size: int) -> Fault:

@@ -21,6 +21,7 @@ from gateway.decode.history import History
 from gateway.decode.levels import Levels
 from gateway.decode.parameters import Parameters
 from gateway.decode.payload import Payload
+from gateway.decode.samples import Samples
 from gateway.decode.series import SeriesCodes
 from gateway.errors import ConfigurationError, Problem
 from gateway.model import Flag, Readings, Reason, SeriesTable, TimeSource
@@ -93,9 +94,12 @@ class ProfileDecoder:
         self._times = EventTimes(plan)
         self._history, self._history_group, self._history_row = _history(plan)
         decoders = [GroupDecoder(plan, group) for group in plan.groups]
+        self._samples = Samples(plan, plan.samples) if plan.samples else None
         readers: list[Reader] = [self._times, *decoders]
-        self._payload = Payload(plan, [*readers, self._history] if self._history else readers, codecs)
+        readers += [reader for reader in (self._history, self._samples) if reader]
+        self._payload = Payload(plan, readers, codecs)
         self._payload.open(level for decoder in decoders for level in decoder.levels)
+        self._payload.open([self._samples.level] if self._samples else [])
         self._groups = [
             _Group(decoder, SeriesCodes(_table(tables, plan, decoder), max_series)) for decoder in decoders
         ]
@@ -106,6 +110,7 @@ class ProfileDecoder:
         named = {
             plan.covers.parameter if plan.covers else None,
             plan.history.parameter if plan.history else None,
+            plan.samples.parameter if plan.samples else None,
         }
         names = set().union(*(group.decoder.parameters for group in self._groups))
         return names | {name for name in named if name}
@@ -183,14 +188,18 @@ class ProfileDecoder:
         def parameter(name: str) -> Float64:
             return self._parameters.column(name, draft.codes, draft.time)
 
+        moments = None
+        if self._samples:
+            step = self._samples.parameter
+            moments = self._samples.read(levels, draft.time, parameter(step) if step else None)
         rows = []
         for group in self._groups:
-            block = group.decoder.read(levels, parameter, self._texts, self._max_series)
+            block = group.decoder.read(levels, parameter, self._texts, self._max_series, moments)
             for fault in block.faults:
                 refusals.refuse_rows(fault, draft.index[block.uplink])
             for uplinks, detail in block.missing:
                 refusals.refuse_all(draft.index[uplinks], Reason.MISSING_FIELD, detail)
-            rows.append(_Rows(block, draft.time[block.uplink], draft.source[block.uplink]))
+            rows.append(_timed(block, draft, told=self._samples is not None and self._samples.told))
         if self._history:
             past = self._history.read(
                 draft.records,
@@ -277,6 +286,15 @@ def _table(
     tables: MutableMapping[TableKey, SeriesTable], plan: ProfilePlan, decoder: GroupDecoder
 ) -> SeriesTable:
     return tables.setdefault(table_key(plan, decoder.group), SeriesTable())
+
+
+def _timed(block: Block, draft: Draft, *, told: bool) -> _Rows:
+    """Return rows with their times: those of samples, `told` by the device or not, else the uplink's."""
+    time, source = draft.time[block.uplink], draft.source[block.uplink]
+    if block.time is not None and block.own is not None:
+        time = np.where(block.own, block.time, time)
+        source = np.where(block.own & told, np.uint8(TimeSource.DEVICE), source)
+    return _Rows(block, time, source)
 
 
 def _history(plan: ProfilePlan) -> tuple[History | None, int, int]:

@@ -25,7 +25,7 @@ from gateway.profiles.schema import Time
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from gateway.profiles.schema import Document, History, Variant
+    from gateway.profiles.schema import Document, History, Samples, Variant
 
 PORT = "port"
 MAX_BLOCKS = 8
@@ -148,7 +148,7 @@ def with_paths(document: Document, plan: BinaryPlan, faults: list[Fault]) -> Doc
                 faults.append(Fault(("variants", variant.number - 1), what, "give it another name"))
     changed: dict[str, Any] = {"format": "binary"}
     changed["quantities"] = {
-        name: quantity if quantity.derived else _quantity(name, quantity, known, faults)
+        name: quantity if quantity.derived else _quantity(name, quantity, known, faults, document.samples)
         for name, quantity in document.quantities.items()
     }
     if document.time is None and "time" in known:
@@ -171,16 +171,27 @@ def with_paths(document: Document, plan: BinaryPlan, faults: list[Fault]) -> Doc
     return document.model_copy(update=changed)
 
 
-def _quantity(name: str, quantity: Any, known: Mapping[str, Place], faults: list[Fault]) -> Any:  # noqa: ANN401 - schema.Quantity; a cycle of imports else
+def _quantity(
+    name: str,
+    quantity: Any,  # noqa: ANN401 - schema.Quantity; a cycle of imports else
+    known: Mapping[str, Place],
+    faults: list[Fault],
+    samples: Samples | None,
+) -> Any:  # noqa: ANN401 - the same
     field = quantity.path or name
     if field not in known:
         where = ("quantities", name, "path") if quantity.path else ("quantities", name)
         faults.append(_no_field(where, field, known))
         return quantity.model_copy(update={"path": field})
     place = known[field]
+    if place.listed and samples and samples.list == f"{field}[]":
+        return quantity.model_copy(update={"path": samples.list})
     if place.listed:
         faults.append(
-            Fault(("quantities", name), f"«{field}» is repeated: give «each» a dimension, or use history")
+            Fault(
+                ("quantities", name),
+                f"«{field}» is repeated: give «each» a dimension, or use samples",
+            )
         )
         return quantity.model_copy(update={"path": field})
     if quantity.by is not None and set(quantity.by) != set(place.dimensions):

@@ -27,6 +27,7 @@ from gateway.profiles.plan import (
     WindowPlan,
 )
 from gateway.profiles.quantities import ALLOWED_STATISTICS, quantity_plans
+from gateway.profiles.samples import samples_plan
 from gateway.profiles.units import conversion
 
 if TYPE_CHECKING:
@@ -98,6 +99,7 @@ def _plan(document: Document, text: str, faults: list[Fault]) -> ProfilePlan:
         sequence=document.sequence,
         covers=covers,
         history=_history(document, faults),
+        samples=samples_plan(document, faults),
         every_ns=document.every or (covers.length_ns if covers else 0),
         lateness_ns=document.lateness,
         max_ahead_ns=document.max_ahead,
@@ -232,6 +234,8 @@ def _check_paths(document: Document, faults: list[Fault]) -> None:
     paths |= {("quantities", name, "path"): quantity.path for name, quantity in document.quantities.items()}
     if document.history:
         paths |= {("history", key): getattr(document.history, key) for key in ("start", "at", "add")}
+    if document.samples:
+        paths |= {("samples", key): getattr(document.samples, key) for key in ("at", "ago")}
     seen: list[tuple[Step, ...]] = []
     for place, path in paths.items():
         steps = parse_path(path) if path else ()

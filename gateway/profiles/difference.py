@@ -6,6 +6,7 @@ in which it matters: what breaks boards first, what only flags otherwise last.
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -136,9 +137,14 @@ def _profile(old: ProfilePlan, new: ProfilePlan) -> Iterator[Change]:
     told: tuple[tuple[str, Callable[[ProfilePlan], str], str], ...] = (
         ("topics", lambda plan: ", ".join(plan.topics), "other uplinks are read"),
         ("format", lambda plan: plan.format, "other payloads are read"),
+        ("source", lambda plan: plan.envelope.title if plan.envelope else "", "other payloads are read"),
+        ("layout", lambda plan: _print(plan.binary), "bytes are read otherwise"),
+        ("codec", lambda plan: f"{plan.codec.name} {_print(plan.codec)}" if plan.codec else "", "the same"),
         ("time", lambda plan: f"{plan.time.path} ({plan.time.unit})" if plan.time else "", "other times"),
         ("sequence", lambda plan: plan.sequence or "", "repetitions are told apart otherwise"),
         ("covers", lambda plan: str(plan.covers or ""), "readings fall into other windows"),
+        ("history", lambda plan: str(plan.history or ""), "other earlier readings, or at other times"),
+        ("samples", lambda plan: str(plan.samples or ""), "readings at other times"),
         ("lateness", lambda plan: duration_name(plan.lateness_ns), "how long windows can be corrected"),
         ("max_ahead", lambda plan: duration_name(plan.max_ahead_ns), "other readings are refused"),
         ("max_age", lambda plan: duration_name(plan.max_age_ns), "other readings are refused"),
@@ -150,6 +156,11 @@ def _profile(old: ProfilePlan, new: ProfilePlan) -> Iterator[Change]:
         before, after = of(old), of(new)
         if before != after:
             yield Change(what, before, after, means)
+
+
+def _print(part: object) -> str:
+    """Return what tells two parts of profiles apart, where their text is too long to be shown."""
+    return hashlib.sha256(str(part).encode()).hexdigest()[:8] if part else ""
 
 
 def _parameters(old: ProfilePlan, new: ProfilePlan) -> Iterator[Change]:

@@ -75,6 +75,8 @@ def _check_dimensions(name: str, own: Dimensions, document: Document, faults: li
             what = f"«{dimension}» is not held by the same list as «{name}»"
             faults.append(Fault((*place, "by"), what, f"its path is {document.dimensions[dimension]}"))
     places = [_container(dimension, document) for dimension in listed]
+    if document.samples:
+        places.append(parse_path(document.samples.list))  # their times tell its elements apart
     _check_lists(name, steps, places, faults)
 
 

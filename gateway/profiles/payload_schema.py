@@ -45,6 +45,16 @@ def _values(plan: ProfilePlan) -> Iterator[tuple[str, Schema, bool]]:
         for quantity in group.quantities:
             if quantity.path:
                 yield quantity.path, quantity_schema(quantity), quantity.required
+    yield from _earlier(plan)
+
+
+def _earlier(plan: ProfilePlan) -> Iterator[tuple[str, Schema, bool]]:
+    """Yield the same of what was measured before the uplink."""
+    if plan.samples and plan.samples.at:
+        yield plan.samples.at, _time(plan.samples.at_unit, "the sample's time"), True
+    if plan.samples and plan.samples.ago:
+        told = f"how long before the uplink, in {plan.samples.ago_ns / 1e9:g} s"
+        yield plan.samples.ago, {"type": "number", "description": told}, True
     if plan.history:
         unit = plan.history.at_unit
         yield plan.history.start, {"type": "number", "description": "first value of the history"}, False

@@ -211,6 +211,27 @@ class HistoryPlan:
 
 
 @dataclass(frozen=True, slots=True)
+class SamplesPlan:
+    """A list whose elements were measured at times of their own. `list` is its JSON path, with its `[]`.
+
+    One of three says when: `at`, a time in `at_unit` as that of the profile; `ago`, how long before the
+    uplink's own time, times `ago_ns`; else elements lie a step apart, and the uplink's time is that of the
+    newest: the first where `newest_first`, else the last. The step is `step_ns`, or the parameter `parameter`
+    times `parameter_ns`.
+    """
+
+    list: str
+    at: str | None = None
+    at_unit: str = "s"
+    ago: str | None = None
+    ago_ns: int = 0
+    step_ns: int = 0
+    parameter: str | None = None
+    parameter_ns: int = 0
+    newest_first: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class ParameterPlan:
     """A value of the installation; without a default and without a value, what needs it is refused."""
 
@@ -251,6 +272,7 @@ class ProfilePlan:
     """JSON path of the uplink's own counter: its identity where there is no device time."""
     covers: CoversPlan | None = None
     history: HistoryPlan | None = None
+    samples: SamplesPlan | None = None
     every_ns: int = 0
     """How often a device is expected to report; 0 = unknown: no coverage, no silence."""
     lateness_ns: int = 0

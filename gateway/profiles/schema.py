@@ -146,6 +146,19 @@ class History(Section):
     unit: TimeUnit | None = Field(default=None, description="the unit of `at`; else that of `time`")
 
 
+class Samples(Section):
+    """A list whose elements have times of their own: `at` or `ago` beside each, or a `step` between them."""
+
+    list: Path = Field(description="the list: log[], or [] where the payload is one")
+    at: Path | None = Field(default=None, description="the time of each element: log[].time")
+    ago: Path | None = Field(default=None, description="how long before the uplink's time: log[].age")
+    unit: str | None = Field(default=None, description="of `at`, as of `time`; of `ago`: s, min or h")
+    step: Step | None = Field(default=None, description="between elements; the newest has the uplink's time")
+    first: Literal["oldest", "newest"] = Field(
+        default="oldest", description="with `step`: which stands first"
+    )
+
+
 class Keep(Section):
     """How long something is kept, and on what condition."""
 
@@ -225,6 +238,7 @@ class Document(Section):
     dimensions: dict[Tag, Path] = Field(default_factory=dict)
     quantities: Annotated[dict[Name, Quantity], Field(min_length=1, max_length=200)]
     history: History | None = None
+    samples: Samples | None = None
     windows: Annotated[tuple[Window, ...], Field(min_length=1, max_length=12)] = (
         15 * MINUTE_NS,
         HOUR_NS,

@@ -103,7 +103,7 @@ def _no_quantity(one: Found, dimension: tuple[str, str] | None, identities: froz
     if not one.values:
         return "always null"
     if one.holder and dimension is None:
-        return "in a list, and nothing in its elements tells them apart: see dimensions, or history"
+        return "in a list, and nothing in its elements tells them apart: see dimensions, samples or history"
     kinds = {_kind(value) for value in one.values}
     if len(kinds) > 1:
         return f"of several types: {', '.join(sorted(kinds))}"
