@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from gateway.cli.trial import example_topic, trial
 from gateway.profiles.durations import instant_text
+from gateway.profiles.envelopes import wrapped
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from gateway.cli.trial import Reading
+    from gateway.cli.trial import Reading, Trial
     from gateway.profiles.infer.samples import Sample
     from gateway.profiles.plan import ProfilePlan
 
@@ -39,6 +40,38 @@ def golden_text(plan: ProfilePlan, samples: Sequence[Sample], *, now_ns: int) ->
     )
 
 
+def hexadecimal_text(plan: ProfilePlan, payloads: Sequence[tuple[str, bytes, int | None, int]]) -> str:
+    """Return golden.yaml of binary payloads: (name, payload, port, when received in ns), the first few."""
+    return _HEAD + "\n".join(
+        _hexadecimal(plan, f"{number}: {name}", payload, port, at_ns)
+        for number, (name, payload, port, at_ns) in enumerate(payloads[:MOST], start=1)
+    )
+
+
+def _hexadecimal(plan: ProfilePlan, name: str, payload: bytes, port: int | None, at_ns: int) -> str:
+    topic = example_topic(plan)
+    body = wrapped(plan.envelope, payload, port) if plan.envelope else payload
+    at_ns = _heard_ns(plan, body, topic, at_ns)
+    found = trial(plan, topic=topic, payload=body, received_ns=at_ns, parameters={})
+    lines = [
+        f"  - name: {json.dumps(name, ensure_ascii=False)}",
+        f"    topic: {json.dumps(topic, ensure_ascii=False)}",
+        f"    received: {instant_text(at_ns)}",
+        f'    payload_hex: "{payload.hex()}"',
+        *([f"    port: {port}"] if port is not None and plan.envelope else []),
+        *_outcome(found),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _outcome(found: Trial) -> Iterator[str]:
+    if found.readings:
+        yield "    readings:"
+        yield from _rows(found.readings)
+    if found.rejections:
+        yield f"    rejected: {found.rejections[0].reason}"
+
+
 def _different(samples: Sequence[Sample]) -> Iterator[Sample]:
     """Yield the samples whose keys are not those of one before."""
     seen = set[tuple[str, ...]]()
@@ -51,27 +84,24 @@ def _different(samples: Sequence[Sample]) -> Iterator[Sample]:
 
 def _example(plan: ProfilePlan, sample: Sample, number: int, now_ns: int) -> str:
     topic = sample.topic or example_topic(plan)
-    at_ns = _heard_ns(plan, sample, topic, now_ns)
+    at_ns = _heard_ns(plan, sample.text.encode(), topic, now_ns)
     found = trial(plan, topic=topic, payload=sample.text.encode(), received_ns=at_ns, parameters={})
     lines = [
         f"  - name: sample {number}",
         f"    topic: {json.dumps(topic, ensure_ascii=False)}",
         f"    received: {instant_text(at_ns)}",
         f"    payload: {json.dumps(sample.text, ensure_ascii=False)}",
+        *_outcome(found),
     ]
-    if found.readings:
-        lines += ["    readings:", *_rows(found.readings)]
-    if found.rejections:
-        lines.append(f"    rejected: {found.rejections[0].reason}")
     return "\n".join(lines) + "\n"
 
 
-def _heard_ns(plan: ProfilePlan, sample: Sample, topic: str, now_ns: int) -> int:
+def _heard_ns(plan: ProfilePlan, payload: bytes, topic: str, now_ns: int) -> int:
     """Return a second after the device's time; now where it has none."""
     if plan.time is None:
         return now_ns
     patient = replace(plan, max_age_ns=_CENTURY_NS, max_ahead_ns=_CENTURY_NS)
-    found = trial(patient, topic=topic, payload=sample.text.encode(), received_ns=now_ns, parameters={})
+    found = trial(patient, topic=topic, payload=payload, received_ns=now_ns, parameters={})
     return (
         max((one.time_ns for one in found.readings), default=now_ns) // _SECOND_NS * _SECOND_NS + _SECOND_NS
     )

@@ -14,6 +14,7 @@ from gateway.cli import portrait
 from gateway.cli.diff import diff
 from gateway.cli.export import export
 from gateway.cli.failures import Exit, told
+from gateway.cli.importing import import_profiles
 from gateway.cli.new import new
 from gateway.cli.options import numbers, verbatim
 from gateway.cli.terminal import console, printable, table
@@ -45,13 +46,14 @@ _COLOURS = {Flag.GOOD: "green", Flag.SUSPECT: "yellow", Flag.FAIL: "red"}
 def verbs() -> typer.Typer:
     """Return `ecluse profile …`."""
     group = typer.Typer(
-        help="Device profiles: new, check, show, try, diff, export.",
+        help="Device profiles: new, import, check, show, try, diff, export.",
         no_args_is_help=True,
         rich_markup_mode=None,
     )
     group.command()(check)
     group.command()(show)
     group.command(help=verbatim(new))(new)
+    group.command(name="import", help=verbatim(import_profiles))(import_profiles)
     group.command(help=verbatim(diff))(diff)
     group.command(help=verbatim(export))(export)
     group.command(name="try", help=verbatim(try_payload))(try_payload)

@@ -35,9 +35,20 @@ class Draft:
     guessed: int
 
 
-def draft(samples: Sequence[Sample], *, profile: str, family: str = "") -> Draft:
+@dataclass(frozen=True, slots=True)
+class ByCodec:
+    """Samples that a vendor's codec has decoded: through which server they come, its file, which firmware."""
+
+    source: str
+    file: str
+    firmware: str = ""
+
+
+def draft(
+    samples: Sequence[Sample], *, profile: str, family: str = "", codec: ByCodec | None = None
+) -> Draft:
     """Return the draft for samples, at least one. It may need mending before `profile check` takes it."""
-    envelope = envelope_of(samples)
+    envelope = None if codec else envelope_of(samples)
     if envelope is not None:
         samples = unwrapped(samples, envelope)
     everything, strange = survey(samples)
@@ -54,7 +65,7 @@ def draft(samples: Sequence[Sample], *, profile: str, family: str = "") -> Draft
     words = [*template.text.split("/"), profile, *(one.key for one in found)]
     lines = [
         *_head(samples, profile, family, names.family_of(words)),
-        *_arrives(template, envelope),
+        *(_by_codec(codec) if codec else _arrives(template, envelope)),
         *_time(samples, found, chosen, identities),
         *_quantities(chosen),
         *_left(chosen, strange),
@@ -106,6 +117,12 @@ def _arrives(template: Template, envelope: EnvelopePlan | None) -> Iterator[str]
         return
     yield _line(f"source: {envelope.name}", "sure", f"the samples are uplinks of {envelope.title}")
     yield _line("format: decoded", "likely", f"{envelope.decoded}; or lay out the bytes with layout or tlv")
+
+
+def _by_codec(codec: ByCodec) -> Iterator[str]:
+    yield _line(f"source: {codec.source}", "likely", "by the catalogue; or that of your network server")
+    of = f", for firmware {codec.firmware}" if codec.firmware else ""
+    yield _line(f"codec: {{file: {quoted(codec.file)}}}", "sure", f"the vendor's own{of}")
 
 
 def _time(
