@@ -81,18 +81,21 @@ class Samples:
         """Return the elements' times; `uplinks` int64[n] are the uplinks', `step` float64[n] a parameter."""
         rows = levels.rows(self.level)
         if self._plan.at:
-            time, faults = self._told(rows)
+            time, faults = self._told(rows, uplinks[rows.uplink])
         elif self._plan.ago:
             time, faults = self._before(rows, uplinks[rows.uplink])
         else:
             time, faults = self._apart(rows, uplinks, step)
         return Moments(self.level, time, faults)
 
-    def _told(self, rows: Rows) -> tuple[Int64, list[Fault]]:
+    def _told(self, rows: Rows, uplinks: Int64) -> tuple[Int64, list[Fault]]:
         assert self._leaf is not None
         path = self._plan.at
         time, present, bad = to_ns(rows.records.scalars(self._leaf), self._plan.at_unit)
-        return _interval(time, self._covers), [
+        time = _interval(time, self._covers)
+        if not self._plan.required:
+            time, present = np.where(present, time, uplinks), np.ones(len(present), dtype=np.bool_)
+        return time, [
             *_faults(~present, Reason.TIME_MISSING, f"{path} is missing"),
             *_faults(bad, Reason.NOT_REPRESENTABLE, f"{path} is no time from 1684 to 2255"),
         ]

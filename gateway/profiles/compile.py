@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gateway.errors import ConfigurationError, Problem
+from gateway.profiles import lines
 from gateway.profiles.binary import binary_plan, with_paths
 from gateway.profiles.codec import CodecPlan, parted
 from gateway.profiles.document import Fault, read
@@ -19,6 +20,7 @@ from gateway.profiles.groups import group_plans
 from gateway.profiles.paths import disagreement, parse_path, repeated
 from gateway.profiles.plan import (
     CoversPlan,
+    CsvPlan,
     HistoryPlan,
     Kind,
     ParameterPlan,
@@ -71,6 +73,11 @@ def _plan(document: Document, text: str, faults: list[Fault]) -> ProfilePlan:
         document = _with_codec(document, faults)
     elif document.format == "value":
         document = _with_value(document)
+    given_time = document.time
+    if document.csv and "format" not in document.model_fields_set:
+        document = document.model_copy(update={"format": "csv"})
+    if document.format in lines.FORMATS:
+        document = lines.with_lines(document, faults)
     _check_names(document, faults)
     _check_statistics(document, faults)
     quantities = {name: quantity_plans(name, document, faults) for name in document.quantities}
@@ -93,13 +100,14 @@ def _plan(document: Document, text: str, faults: list[Fault]) -> ProfilePlan:
         parameters={name: _parameter(name, document, faults) for name in document.parameters},
         dimensions=dict(document.dimensions),
         codec=_codec(document, text, faults),
+        csv=_csv(document, faults),
         binary=binary,
         place_tags=document.tags,
         time=_time(document, faults),
         sequence=document.sequence,
         covers=covers,
         history=_history(document, faults),
-        samples=samples_plan(document, faults),
+        samples=samples_plan(document, faults, own=document.format in lines.FORMATS, given=given_time),
         every_ns=document.every or (covers.length_ns if covers else 0),
         lateness_ns=document.lateness,
         max_ahead_ns=document.max_ahead,
@@ -143,6 +151,19 @@ def _codec(document: Document, text: str, faults: list[Fault]) -> CodecPlan | No
         faults.append(Fault(("codec", "file"), f"the codec «{codec.file}» is not there"))
         return None
     return CodecPlan(codec.file, script, codec.normalize, tuple(sorted(codec.variables.items())))
+
+
+def _csv(document: Document, faults: list[Fault]) -> CsvPlan | None:
+    csv = document.csv
+    if csv is None:
+        return None
+    if document.format != "csv":
+        faults.append(Fault(("csv",), "«csv» belongs to the format «csv»", "format: csv"))
+    if bool(csv.columns) == csv.header:
+        faults.append(Fault(("csv",), "the names of cells are either in «columns», or in a «header»"))
+    if twice := sorted({name for name in csv.columns if name and csv.columns.count(name) > 1}):
+        faults.append(Fault(("csv", "columns"), f"two columns are called «{twice[0]}»"))
+    return CsvPlan(csv.columns, csv.separator, csv.header)
 
 
 def _topics(document: Document, faults: list[Fault]) -> tuple[str, ...]:

@@ -211,6 +211,15 @@ class HistoryPlan:
 
 
 @dataclass(frozen=True, slots=True)
+class CsvPlan:
+    """How lines are read: the names of their cells, unless the first line has them; what parts cells."""
+
+    columns: tuple[str, ...]
+    separator: str = ","
+    header: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class SamplesPlan:
     """A list whose elements were measured at times of their own. `list` is its JSON path, with its `[]`.
 
@@ -229,6 +238,8 @@ class SamplesPlan:
     parameter: str | None = None
     parameter_ns: int = 0
     newest_first: bool = False
+    required: bool = True
+    """Whether an element without a time is refused; else it has the uplink's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,6 +276,8 @@ class ProfilePlan:
     """What decodes payloads of the format `codec`."""
     binary: BinaryPlan | None = None
     """How payloads of the format `binary` are laid out."""
+    csv: CsvPlan | None = None
+    """How lines of the format `csv` are read."""
     place_tags: tuple[str, ...] = ()
     """Texts of the device's place that become tags."""
     time: TimePlan | None = None

@@ -11,13 +11,18 @@ from gateway.profiles.schema import TimeUnit
 from gateway.profiles.units import conversion
 
 if TYPE_CHECKING:
-    from gateway.profiles.schema import Document, Samples
+    from gateway.profiles.schema import Document, Samples, Time
 
 _PLACE = "samples"
 
 
-def samples_plan(document: Document, faults: list[Fault]) -> SamplesPlan | None:
-    """Return the plan of a document's samples; None where it has none, or its list is none."""
+def samples_plan(
+    document: Document, faults: list[Fault], *, own: bool, given: Time | None
+) -> SamplesPlan | None:
+    """Return the plan of a document's samples; None where it has none, or its list is none.
+
+    `own`: its format makes them, and `given` is what the profile says of their time.
+    """
     samples = document.samples
     if samples is None:
         return None
@@ -38,6 +43,7 @@ def samples_plan(document: Document, faults: list[Fault]) -> SamplesPlan | None:
         parameter=parameter,
         parameter_ns=_parameter_ns(parameter, document, faults),
         newest_first=samples.first == "newest",
+        required=not own or (given is not None and given.required),
     )
 
 

@@ -146,6 +146,18 @@ class History(Section):
     unit: TimeUnit | None = Field(default=None, description="the unit of `at`; else that of `time`")
 
 
+class Csv(Section):
+    """How lines of values are read."""
+
+    columns: Annotated[tuple[str, ...], Field(max_length=200)] = Field(
+        default=(), description="the names of the cells, in order; an empty one is passed over"
+    )
+    header: bool = Field(default=False, description="true: the first line of each payload names the cells")
+    separator: Annotated[str, Field(min_length=1, max_length=1)] = Field(
+        default=",", description="what stands between two cells"
+    )
+
+
 class Samples(Section):
     """A list whose elements have times of their own: `at` or `ago` beside each, or a `step` between them."""
 
@@ -217,10 +229,12 @@ class Document(Section):
     topics: Annotated[tuple[Topic, ...], Field(min_length=1, max_length=20)] | None = Field(
         default=None, description="needed where the source has none of its own"
     )
-    format: Literal["json", "binary", "decoded", "cbor", "value", "codec"] = Field(
-        default="json", description="binary is implied by layout, tlv and variants, codec by codec"
+    format: Literal["json", "binary", "decoded", "cbor", "value", "senml", "csv", "codec"] = Field(
+        default="json",
+        description="binary is implied by layout, tlv and variants; csv and codec by theirs",
     )
     codec: Codec | None = Field(default=None, description="what decodes binary payloads: a vendor's own code")
+    csv: Csv | None = Field(default=None, description="how lines of values are read")
     encoding: Encoding = Field(default="bytes", description="how binary payloads are sent")
     endian: ByteOrder = Field(default="big", description="the byte order of binary payloads")
     layout: Layout = Field(default=(), description="items of a binary payload, one behind the other")

@@ -71,6 +71,18 @@ def _cbor(n: int) -> bytes:
     return cbor2.dumps(json.loads(_json(n)))
 
 
+def _senml(n: int) -> bytes:
+    row = json.loads(_json(n))
+    time_s = row.pop("time") + 2**29
+    pack = [{"n": name, "v": value} for name, value in row.items()]
+    pack[0]["bt"] = time_s
+    return json.dumps(pack, separators=(",", ":")).encode()
+
+
+def _csv(n: int) -> bytes:
+    return ",".join(map(str, json.loads(_json(n)).values())).encode()
+
+
 def _fixed(n: int) -> bytes:
     return struct.pack(">IHHhHBb", n, n, 1000, -35, 3610, 0, -97)
 
@@ -133,10 +145,15 @@ function decodeUplink(input) {
   return { data: data };
 }
 """
+_COLUMNS = (
+    "csv: {columns: [time, seq, distance, temperature, battery, tilt, rssi]}\ntime: {path: time, unit: s}\n"
+)
 _BINARY = _payload(f"layout: [time:unix32, {_FIELDS}]\n", by_path=False)
 FORMATS: dict[str, tuple[Parse, Callable[[int], bytes]]] = {
     "JSON": (_payload("time: {path: time, unit: s}\n", by_path=True).parse, _json),
     "CBOR": (_payload("format: cbor\ntime: {path: time, unit: s}\n", by_path=True).parse, _cbor),
+    "SenML": (_payload("format: senml\n", by_path=False).parse, _senml),
+    "CSV": (_payload(_COLUMNS, by_path=False).parse, _csv),
     "binary, fixed layout": (_BINARY.parse, _fixed),
     "the same in ChirpStack": (_out_of_envelopes(_BINARY), _enveloped),
     "binary, tags": (_payload(f"tlv:{_TAGS}", by_path=False).parse, _tagged),

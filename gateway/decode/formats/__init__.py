@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING
 from gateway.decode.formats.binary import compile_binary
 from gateway.decode.formats.binary_columns import compile_binary_columns
 from gateway.decode.formats.cbor import compile_cbor
+from gateway.decode.formats.csv_lines import compile_csv
 from gateway.decode.formats.json_columns import compile_columns
 from gateway.decode.formats.json_payload import compile_json
 from gateway.decode.formats.plain_value import compile_value
+from gateway.decode.formats.senml import compile_senml
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -28,6 +30,8 @@ FORMATS: Mapping[str, Callable[[Shape, ProfilePlan], Parser]] = {
     "decoded": compile_json,
     "cbor": compile_cbor,
     "value": compile_value,
+    "senml": compile_senml,
+    "csv": compile_csv,
 }
 """A format's name → what judges its payloads, one by one."""
 

@@ -38,20 +38,24 @@ class CborParser:
         return parse_values(frames.payloads, self._value, self._convert)
 
     def _value(self, payload: bytes) -> Any:  # noqa: ANN401 - any CBOR
-        """Return what a payload holds, as plain values. Raises Refused."""
-        try:
-            pair = cbor2.loads(_PAIR + payload + _END, max_depth=self._max_depth + 1)
-        except cbor2.CBORDecodeError as error:
-            deep = _DEEP in str(error)
-            raise Refused(Reason.TOO_DEEP if deep else Reason.UNREADABLE, f"no CBOR: {error}") from error
-        if pair[1] != _MARK:
-            raise Refused(Reason.UNREADABLE, "more than one CBOR value")
-        return _plain(pair[0], self._max_depth)
+        return _plain(cbor_value(payload, self._max_depth), self._max_depth)
 
 
 def compile_cbor(shape: Shape, plan: ProfilePlan) -> CborParser:
     """Return a parser of CBOR payloads of that shape."""
     return CborParser(shape, plan.max_depth)
+
+
+def cbor_value(payload: bytes, max_depth: int) -> Any:  # noqa: ANN401 - any CBOR
+    """Return the one value that a payload holds, as CBOR has it. Raises Refused."""
+    try:
+        pair = cbor2.loads(_PAIR + payload + _END, max_depth=max_depth + 1)
+    except cbor2.CBORDecodeError as error:
+        deep = _DEEP in str(error)
+        raise Refused(Reason.TOO_DEEP if deep else Reason.UNREADABLE, f"no CBOR: {error}") from error
+    if pair[1] != _MARK:
+        raise Refused(Reason.UNREADABLE, "more than one CBOR value")
+    return pair[0]
 
 
 def _plain(value: Any, depth: int) -> Any:  # noqa: ANN401 - any CBOR

@@ -49,10 +49,11 @@ def _object(payload: bytes) -> dict[str, Any]:
         raise Refused(Reason.NOT_UTF8, f"byte {error.start} is not UTF-8: {error.reason}") from error
     if not text:
         raise Refused(Reason.NO_READING, "the payload is empty")
-    return {PATH: _value(text)}
+    return {PATH: plain_value(text)}
 
 
-def _value(text: str) -> float | bool | str:
+def plain_value(text: str) -> float | bool | str:
+    """Return a number, a truth, or the text itself. Raises Refused for a number beyond every number."""
     if _WHOLE.fullmatch(text):
         return int(text)
     if _FLOAT.fullmatch(text):
