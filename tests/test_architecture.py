@@ -43,6 +43,7 @@ ADAPTERS = {
         "decode/envelopes.py",
         "decode/formats/json_payload.py",
         "decode/formats/binary.py",  # catches what converting raises
+        "decode/formats/senml.py",
         "decode/formats/parsing.py",  # what every format that gives plain values is judged by
     },
 }

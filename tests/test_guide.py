@@ -12,7 +12,6 @@ import pytest
 
 from gateway import config
 from gateway.profiles import schema
-from gateway.profiles.codec import joined
 from gateway.profiles.compile import compile_profile
 from gateway.profiles.durations import duration_ns
 from gateway.profiles.expression import FUNCTIONS
@@ -21,6 +20,7 @@ from gateway.profiles.golden import _Example, _Golden, read_golden
 from gateway.profiles.load import load
 from gateway.profiles.plan import Kind, Statistic
 from gateway.profiles.quantities import ALLOWED_STATISTICS, DEFAULT_STATISTICS
+from gateway.profiles.whole import attached
 from gateway.registry.devices import parse_devices
 from tests.cli.command import ecluse
 
@@ -88,7 +88,7 @@ def test_examples_of_profiles_are_accepted(fragment: str) -> None:
     rest = [line for key, line in NEEDED.items() if not re.search(rf"^{key}:", fragment, re.MULTILINE)]
     text = "\n".join([*rest, fragment])
     if "codec:" in text:
-        text = joined(text, "acme-bin.js", "")
+        text = attached(text, "codec", "acme-bin.js", "")
     _, problems = compile_profile(text, where="example")
     assert [str(problem) for problem in problems] == []
 

@@ -19,11 +19,12 @@ from gateway.codec.catalogue import CatalogueDevice, catalogue_devices
 from gateway.codec.examples import NoExamples, codec_text, read
 from gateway.errors import EcluseError
 from gateway.profiles import golden
-from gateway.profiles.codec import CodecPlan, joined
+from gateway.profiles.codec import CodecPlan
 from gateway.profiles.compile import compile_profile
 from gateway.profiles.infer.draft import ByCodec, draft
 from gateway.profiles.infer.samples import Sample
 from gateway.profiles.load import FILE_NAME
+from gateway.profiles.whole import attached
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -87,7 +88,7 @@ def _import(device: CatalogueDevice, folder: Path, source: str, family: str) -> 
     by = ByCodec(source, device.codec.name, device.firmware)
     made = draft(samples, profile=device.label, family=family, codec=by)
     texts = {FILE_NAME: _head(device) + made.text, device.codec.name: script}
-    plan, _ = compile_profile(joined(texts[FILE_NAME], device.codec.name, script), where=FILE_NAME)
+    plan, _ = compile_profile(attached(texts[FILE_NAME], "codec", device.codec.name, script), where=FILE_NAME)
     if plan is not None:
         texts[golden.FILE_NAME] = hexadecimal_text(
             plan, [(one.name, one.payload, one.port, one.time_ms * 1_000_000) for one in examples]

@@ -5,11 +5,12 @@ NaN can stand for absent here because no payload can hold one: the parser refuse
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gateway.decode.amounts import amounts
+from gateway.decode.fault import Fault
 from gateway.decode.scalars import FLOAT, OTHER, TRUTH, WHOLE
 from gateway.decode.shape import MAX_LABEL, MAX_WHOLE, Want
 from gateway.model import Reason
@@ -29,25 +30,10 @@ _MAX_INT64 = 2**63 - 1
 _MAX_FLOAT = 2**1023
 
 
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """Readings of one quantity that are refused: `rows` is a mask, bool[n].
-
-    `values`, where given, holds each row's raw value, which is told beside the detail.
-    """
-
-    rows: Bool
-    reason: Reason
-    detail: str
-    values: Sequence[Any] | None = None
-
-    def sentence(self, row: int) -> str:
-        """Return what is wrong with one row; it depends on that row alone."""
-        return self.detail if self.values is None else f"{self.detail}: {self.values[row]!r:.40}"
-
-
 def want_of(quantity: QuantityPlan) -> Want:
     """Return what a quantity needs to find at its path."""
+    if quantity.in_text:
+        return Want.SCALAR
     if quantity.bits is not None or quantity.kind in _WHOLE_KINDS:
         return Want.WHOLE
     if quantity.kind is Kind.STATE:
@@ -71,13 +57,15 @@ def read_column(
         return state_column(quantity, found)
     if quantity.kind is Kind.TEXT:
         return _texts(quantity, found.values(), texts, max_texts)
-    column, faults = _numbers(quantity, found)
+    column, faults = amounts(quantity, found) if quantity.in_text else _numbers(quantity, found)
     for value in quantity.missing:
         column[column == value] = np.nan
     if quantity.bits is not None:
         faults += settle_whole(quantity, column)
         return _bits(quantity, column), faults
-    if quantity.kind in _WHOLE_KINDS:
+    if quantity.in_text:
+        return column, faults + settle(quantity, column)
+    if quantity.kind in _WHOLE_KINDS and not quantity.converted:
         # The raw value must be whole too: half an impulse is no impulse, whatever the scale.
         faults += settle_whole(quantity, column)
     if quantity.scale != 1.0 or quantity.offset != 0.0:

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gateway.decode.columns import Fault, settle, state_column
+from gateway.decode.columns import settle, state_column
+from gateway.decode.fault import Fault
 from gateway.decode.scalars import of_floats
 from gateway.errors import ConfigurationError, Problem
 from gateway.model import Reason

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gateway.decode.columns import Fault, labels, read_column, texts_of, want_of
+from gateway.decode.columns import labels, read_column, texts_of, want_of
 from gateway.decode.derive import Formulas
+from gateway.decode.fault import Fault
 from gateway.decode.shape import Want
 from gateway.errors import ConfigurationError, Problem
 from gateway.model import Reason

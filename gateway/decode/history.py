@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gateway.decode.columns import Fault, settle
+from gateway.decode.columns import settle
 from gateway.decode.event_time import spans, time_want
+from gateway.decode.fault import Fault
 from gateway.decode.shape import Want
 from gateway.decode.times import MAX_TIME_NS, to_ns
 from gateway.model import Reason

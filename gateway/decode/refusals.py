@@ -13,7 +13,7 @@ import numpy as np
 from gateway.model import Reason, Rejection
 
 if TYPE_CHECKING:
-    from gateway.decode.columns import Fault
+    from gateway.decode.fault import Fault
     from gateway.model import Bool, Int64
 
 _DETAIL = 300

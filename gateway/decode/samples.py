@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gateway.decode.columns import Fault
 from gateway.decode.event_time import spans, time_want
+from gateway.decode.fault import Fault
 from gateway.decode.shape import Want
 from gateway.decode.times import MAX_SPAN_NS, floats_to_ns, to_ns
 from gateway.model import Reason

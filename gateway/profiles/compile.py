@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 from gateway.errors import ConfigurationError, Problem
 from gateway.profiles import lines
 from gateway.profiles.binary import binary_plan, with_paths
-from gateway.profiles.codec import CodecPlan, parted
-from gateway.profiles.document import Fault, read
+from gateway.profiles.codec import CodecPlan
+from gateway.profiles.document import Fault
 from gateway.profiles.durations import duration_name
 from gateway.profiles.envelopes import ENVELOPES
+from gateway.profiles.extending import read
 from gateway.profiles.fields import RAW_ROW_FIELDS, WINDOW_ROW_FIELDS, window_fields
 from gateway.profiles.groups import group_plans
 from gateway.profiles.paths import disagreement, parse_path, repeated
@@ -31,6 +32,7 @@ from gateway.profiles.plan import (
 from gateway.profiles.quantities import ALLOWED_STATISTICS, quantity_plans
 from gateway.profiles.samples import samples_plan
 from gateway.profiles.units import conversion
+from gateway.profiles.whole import detached
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -53,13 +55,13 @@ def compile_text(text: str, *, name: str) -> ProfilePlan:
 
 def compile_profile(text: str, *, where: str) -> tuple[ProfilePlan | None, tuple[Problem, ...]]:
     """Return the plan of a profile's text, or None and every problem, in the order of the text."""
-    yaml, script = parted(text)
-    source, document = read(yaml, where)
+    whole = detached(text)
+    source, document = read(whole.yaml, where, whole.base)
     if document is None:
         return None, tuple(source.faults)
     faults: list[Fault] = []
     plan = _plan(document, text, faults)
-    if plan.codec is None and script is not None:
+    if plan.codec is None and whole.script is not None:
         faults.append(Fault((), "a codec stands behind the profile, and none is named", "codec: {file: …}"))
     problems = sorted(map(source.problem, faults), key=lambda problem: (problem.line, problem.column))
     return (None if problems else plan), tuple(problems)
@@ -142,7 +144,7 @@ def _with_codec(document: Document, faults: list[Fault]) -> Document:
 
 def _codec(document: Document, text: str, faults: list[Fault]) -> CodecPlan | None:
     """Return the plan of a document's codec, whose text stands behind it."""
-    codec, (_, script) = document.codec, parted(text)
+    codec, script = document.codec, detached(text).script
     if codec is None:
         if document.format == "codec":
             faults.append(Fault(("format",), "which codec?", "codec: {file: vendor.js}"))

@@ -18,7 +18,6 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from gateway.errors import Problem
-from gateway.profiles.schema import Document
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -91,17 +90,6 @@ class Source:
             if mark:
                 return Problem(self.where, fault.what, fault.hint, *mark)
         return Problem(self.where, fault.what, fault.hint)
-
-
-def read(text: str, where: str) -> tuple[Source, Document | None]:
-    """Return a profile's source, and its document where it is valid; else `source.faults` says why not.
-
-    `where` is the name that problems bear, usually the file's.
-    """
-    source = compose(text, where)
-    if not source.faults and not isinstance(source.data, dict):
-        source.faults.append(Problem(where, "a profile is a mapping", "begin with «profile: name»", 1, 1))
-    return source, validate(source, Document)
 
 
 def validate(source: Source, model: type[Model]) -> Model | None:

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gateway.errors import Problem
 from gateway.profiles.codec import MAX_BYTES as CODEC_BYTES
-from gateway.profiles.codec import joined, parted
 from gateway.profiles.compile import compile_profile
 from gateway.profiles.document import MAX_BYTES, Fault, compose
 from gateway.profiles.together import check_together
+from gateway.profiles.whole import attached, detached
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from gateway.profiles.document import Place
     from gateway.profiles.plan import ProfilePlan
 
 FILE_NAME = "profile.yaml"
@@ -59,11 +60,6 @@ def load(path: Path) -> Loaded:
     )
 
 
-def load_text(name: str, text: str) -> tuple[ProfilePlan | None, tuple[Problem, ...]]:
-    """Return the plan of a text that a control record carries, or None and its problems."""
-    return compile_profile(text, where=name)
-
-
 def profile_files(path: Path) -> list[Path]:
     """Return the profiles' files that a path means, sorted; none where there is none."""
     if path.is_file():
@@ -78,43 +74,72 @@ def profile_files(path: Path) -> list[Path]:
 
 def _load_file(file: Path) -> tuple[ProfilePlan | None, tuple[Problem, ...]]:
     try:
-        if file.stat().st_size > MAX_BYTES:
-            return None, (Problem(str(file), f"a profile is at most {MAX_BYTES} bytes long"),)
-        text = file.read_bytes().decode("utf-8-sig")
-    except OSError as error:
-        return None, (Problem(str(file), f"cannot be read: {error.strerror}"),)
-    except UnicodeDecodeError as error:
-        return None, (Problem(str(file), f"is not UTF-8 (byte {error.start})", "save it as UTF-8"),)
-    name = _codec_of(text, file)
-    if name is None:
-        return compile_profile(text, where=str(file))
-    script = _script(file.parent / name)
-    if isinstance(script, str):
-        return compile_profile(joined(text, name, script), where=str(file))
-    source = compose(text, str(file))
-    return None, (source.problem(Fault(("codec", "file"), *script)),)
+        text = _text(file, MAX_BYTES)
+    except _Unreadable as wrong:
+        return None, (Problem(str(file), f"the profile {wrong}", wrong.hint),)
+    try:
+        return compile_profile(_whole(text, file), where=str(file))
+    except _Unreadable as wrong:
+        source = compose(text, str(file))
+        return None, (source.problem(Fault(wrong.place, str(wrong), wrong.hint)),)
 
 
-def _codec_of(text: str, file: Path) -> str | None:
-    """Return the codec's file that a profile names, unless its text stands behind it already."""
-    if "codec" not in text or parted(text)[1] is not None:
-        return None
+class _Unreadable(Exception):  # noqa: N818 - what is wrong with a file, on its way to a problem
+    """A file that cannot be read; `place` is where the profile names it."""
+
+    place: Place = ()
+    hint = "its path begins at the profile's folder"
+
+
+def _whole(text: str, file: Path) -> str:
+    """Return a profile's text, and behind it what it refers to. Raises _Unreadable."""
+    if detached(text).yaml != text:
+        return text
     data = compose(text, str(file)).data
+    extends = data.get("extends") if isinstance(data, dict) else None
+    below, folder = None, file.parent
+    if isinstance(extends, str):
+        base = file.parent / extends
+        base = base / FILE_NAME if base.is_dir() else base
+        body = _named(base, MAX_BYTES, f"what it extends, {base},", ("extends",))
+        text = attached(text, "extends", extends, body)
+        below, folder = compose(body, str(base)).data, base.parent
+    own = _codec_of(data)
+    name = own or _codec_of(below)
+    if name is None:
+        return text
+    script = (file.parent if own else folder) / name
+    place = ("codec", "file") if own else ("extends",)
+    return attached(text, "codec", name, _named(script, CODEC_BYTES, f"the codec {script}", place))
+
+
+def _codec_of(data: Any) -> str | None:  # noqa: ANN401 - plain data
+    """Return the codec's file that a profile names."""
     codec = data.get("codec") if isinstance(data, dict) else None
     name = codec.get("file") if isinstance(codec, dict) else None
     return name if isinstance(name, str) else None
 
 
-def _script(file: Path) -> str | tuple[str, str]:
-    """Return a codec's text; or what is wrong with it, and what to do."""
+def _named(file: Path, most: int, what: str, place: Place) -> str:
+    """Return the text of a file that a profile names. Raises _Unreadable."""
     try:
-        if file.stat().st_size > CODEC_BYTES:
-            return f"a codec is at most {CODEC_BYTES} bytes long", "is it the right file?"
+        return _text(file, most)
+    except _Unreadable as wrong:
+        told = _Unreadable(f"{what} {wrong}")
+        told.place = place
+        raise told from wrong
+
+
+def _text(file: Path, most: int) -> str:
+    """Return a file's text. Raises _Unreadable."""
+    try:
+        if file.stat().st_size > most:
+            raise _Unreadable(f"is longer than {most} bytes")
         return file.read_bytes().decode("utf-8-sig")
     except OSError as error:
-        return f"the codec {file} cannot be read: {error.strerror}", "its path begins at the profile's folder"
+        raise _Unreadable(f"cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        return f"the codec {file} is not UTF-8 (byte {error.start})", "save it as UTF-8"
+        raise _Unreadable(f"is not UTF-8 (byte {error.start})") from error
 
 
 def _clashes(file: Path, plan: ProfilePlan, known: list[ProfilePlan]) -> list[Problem]:

@@ -103,6 +103,10 @@ class QuantityPlan:
     bits: Bits | None = None
     scale: float = 1.0
     offset: float = 0.0
+    converted: bool = False
+    """Whether scale and offset turn another unit into this one: then the raw value need not be whole."""
+    in_text: bool = False
+    """Whether raw values are texts with their unit behind a number."""
     required: bool = False
     missing: tuple[float, ...] = ()
     """Raw values that mean «no reading»."""

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from gateway.profiles.document import Fault
 from gateway.profiles.expression import Expression
 from gateway.profiles.plan import Bits, CounterPlan, FlatLine, Kind, Limit, QuantityPlan, Statistic
-from gateway.profiles.units import conversion
+from gateway.profiles.units import affine, conversion
+from gateway.profiles.values import IN_TEXT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -43,6 +44,7 @@ _KINDS_OF: Mapping[str, frozenset[Kind]] = {
     "derived": _FLOWING,
     "scale": _NUMBERS,
     "offset": frozenset({Kind.GAUGE}),
+    "sent_in": _NUMBERS,
     "range": _NUMBERS,
     "suspect": _NUMBERS,
     "max_rise": _FLOWING,
@@ -67,20 +69,27 @@ def quantity_plans(name: str, document: Document, faults: list[Fault]) -> list[Q
     kind = quantity.kind or (Kind.STATE if quantity.states or quantity.bits else Kind.GAUGE)
     place = ("quantities", name)
     _check_kind(quantity, kind, place, faults)
-    _check_numbers(quantity, kind, place, faults)
+    _check_numbers(quantity, place, faults)
     statistics, quantiles = _statistics(quantity, kind, document, place, faults)
     if quantity.bits:
         return [_bit_plan(field, quantity, statistics) for field in quantity.bits]
     names = tuple(dict.fromkeys((quantity.states or {}).values()))
     missing = quantity.missing if isinstance(quantity.missing, tuple) else ()
+    scale, offset = _scaled(quantity, place, faults)
+    if kind in (Kind.COUNTER, Kind.EVENT) and not scale.is_integer():
+        hint = "give the unit in which the device counts, or a smaller one"
+        key = "sent_in" if quantity.sent_in else "scale"
+        faults.append(Fault((*place, key), f"kind {kind} is stored as whole numbers", hint))
     plan = QuantityPlan(
         name=name,
         unit=quantity.unit,
         kind=kind,
         path=quantity.path,
         expression=quantity.derived,
-        scale=quantity.scale,
-        offset=quantity.offset,
+        scale=scale,
+        offset=offset,
+        converted=quantity.sent_in is not None,
+        in_text=quantity.sent_in == IN_TEXT,
         required=quantity.required,
         missing=missing,
         missing_when=quantity.missing if isinstance(quantity.missing, Expression) else quantity.missing_when,
@@ -142,7 +151,7 @@ def _check_kind(quantity: Quantity, kind: Kind, place: tuple[str, str], faults: 
         )
 
 
-def _check_numbers(quantity: Quantity, kind: Kind, place: tuple[str, str], faults: list[Fault]) -> None:
+def _check_numbers(quantity: Quantity, place: tuple[str, str], faults: list[Fault]) -> None:
     for key, span in (("range", quantity.range), ("suspect", quantity.suspect)):
         if span and not span[0] < span[1]:
             faults.append(Fault((*place, key), f"«{key}» must be [lowest, highest]"))
@@ -150,14 +159,26 @@ def _check_numbers(quantity: Quantity, kind: Kind, place: tuple[str, str], fault
         faults.append(Fault((*place, "suspect"), "«suspect» must lie within «range»"))
     if quantity.scale == 0:
         faults.append(Fault((*place, "scale"), "a scale of 0 leaves nothing of the value"))
-    if kind in (Kind.COUNTER, Kind.EVENT) and not quantity.scale.is_integer():
-        hint = "give the unit in which the device counts, without a scale"
-        faults.append(Fault((*place, "scale"), f"kind {kind} is stored as whole numbers", hint))
-    if quantity.derived and {"scale", "offset"} & quantity.model_fields_set:
-        key = min({"scale", "offset"} & quantity.model_fields_set)
+    given = {"scale", "offset", "sent_in"} & quantity.model_fields_set
+    if quantity.sent_in == IN_TEXT and len(given) > 1:
+        faults.append(Fault((*place, "sent_in"), "a text has its unit: there is nothing to scale"))
+    if quantity.derived and given:
+        key = min(given)
         faults.append(Fault((*place, key), f"«{key}» belongs to «path»", "write it into the formula"))
     if quantity.modulus and not quantity.modulus.is_integer():
         faults.append(Fault((*place, "modulus"), "the modulus is a whole number"))
+
+
+def _scaled(quantity: Quantity, place: tuple[str, str], faults: list[Fault]) -> tuple[float, float]:
+    """Return scale and offset from what is sent to the quantity's unit."""
+    if quantity.sent_in in (None, IN_TEXT):
+        return quantity.scale, quantity.offset
+    try:
+        factor, shift = affine(str(quantity.sent_in), quantity.unit)
+    except ValueError as error:
+        faults.append(Fault((*place, "sent_in"), str(error), f"a unit that can become {quantity.unit}"))
+        return quantity.scale, quantity.offset
+    return quantity.scale * factor, quantity.offset * factor + shift
 
 
 def _within(inner: tuple[float, float], outer: tuple[float, float]) -> bool:

@@ -39,6 +39,7 @@ from gateway.profiles.values import (
     Number,
     Path,
     Rate,
+    SentIn,
     States,
     Step,
     Tag,
@@ -114,6 +115,9 @@ class Quantity(Section):
     by: tuple[Tag, ...] | None = Field(default=None, description="its dimensions")
     scale: Annotated[float, Field(strict=True, allow_inf_nan=False)] = 1.0
     offset: Number = 0.0
+    sent_in: SentIn | None = Field(
+        default=None, description="the unit in which it is sent; text: the unit stands behind each number"
+    )
     required: bool = False
     missing: Missing = Field(default=(), description="raw values, or a comparison, that mean: no reading")
     missing_when: Condition | None = None
@@ -222,6 +226,9 @@ class Document(Section):
 
     profile: Label = Field(description="its name")
     version: Count = Field(description="raised at each change")
+    extends: str | None = Field(
+        default=None, description="another profile's file or folder: what is not said here is as said there"
+    )
     family: Family = Field(description="the measurement that its readings go to, such as waste")
     source: Literal["mqtt", "chirpstack", "tts"] = Field(
         default="mqtt", description="the network server whose envelope is around payloads; mqtt: none"

@@ -70,6 +70,11 @@ _SPECIAL: Mapping[str, bool] = {
     "B[mV]": True, "B[uV]": True, "B[W]": True, "B[kW]": True, "B[mW]": True,
 }  # fmt: skip
 
+_TEMPERATURES: Mapping[str, tuple[float, float]] = {
+    "K": (1.0, 0.0), "Cel": (1.0, 273.15), "[degF]": (5 / 9, 459.67 * 5 / 9),
+}  # fmt: skip
+"""Temperature in kelvin = value · factor + shift (UCUM, table 5)."""
+
 # What people write → what UCUM writes; given as the hint of an error.
 _OTHERWISE: Mapping[str, str] = {
     "°C": "Cel", "degC": "Cel", "celsius": "Cel", "°F": "[degF]", "°": "deg", "dBm": "dB[mW]",
@@ -121,6 +126,24 @@ def conversion(source: str, target: str) -> float:
     if have.exponents != want.exponents:
         raise ValueError(f"«{source}» and «{target}» measure different things")
     return have.factor / want.factor
+
+
+def affine(source: str, target: str) -> tuple[float, float]:
+    """Return factor and shift that turn a value in `source` into one in `target`: temperatures have a shift.
+
+    Raises ValueError as `conversion` does.
+    """
+    if source == target:
+        return 1.0, 0.0
+    if source in _TEMPERATURES and target in _TEMPERATURES:
+        (factor, shift), (other, back) = _TEMPERATURES[source], _TEMPERATURES[target]
+        return factor / other, (shift - back) / other
+    return conversion(source, target), 0.0
+
+
+def ucum_of(text: str) -> str:
+    """Return the UCUM code of a unit as people write it (`°C`, `m³/h`); the text itself where it is none."""
+    return _OTHERWISE.get(text, text)
 
 
 def _component(piece: str, code: str) -> Unit:

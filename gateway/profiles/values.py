@@ -18,6 +18,8 @@ from gateway.profiles.expression import FUNCTIONS, Expression, parse
 from gateway.profiles.paths import parse_path
 from gateway.profiles.units import parse_unit
 
+IN_TEXT = "text"
+"""In the place of a unit: each value has its own behind it."""
 _DURATION_PATTERN = r"^\d{1,9}\s*(ns|us|ms|s|min|m|h|d|w|a)$"
 _RATE_PATTERN = r"^\d{1,12}(\.\d{1,9})?\s*/\s*\d{0,9}\s*(s|min|m|h|d)$"
 _BIT_RANGE = re.compile(r"(\d{1,2})(?:\.\.(\d{1,2}))?", re.ASCII)
@@ -87,6 +89,10 @@ def _tag(value: str) -> str:
     if value in _RESERVED:
         raise ValueError(f"«{value}» is a name that Écluse writes itself; choose another")
     return value
+
+
+def _sent_in(text: str) -> str:
+    return text if text == IN_TEXT else _unit(text)
 
 
 def _topic(value: str) -> str:
@@ -197,6 +203,8 @@ Family = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
 KeepWhat = Annotated[str, AfterValidator(_keep_what)]
 Path = Annotated[str, Field(min_length=1, max_length=300), AfterValidator(_path)]
 Unit = Annotated[str, AfterValidator(_unit)]
+SentIn = Annotated[str, AfterValidator(_sent_in)]
+"""A UCUM code, or `text`."""
 Topic = Annotated[str, Field(max_length=500), AfterValidator(_topic)]
 Duration = Annotated[
     int,

@@ -20,9 +20,9 @@ from gateway.decode.envelopes import Envelope
 from gateway.decode.frames import Frames
 from gateway.decode.profile_decoder import ProfileDecoder
 from gateway.model import SeriesTable
-from gateway.profiles.codec import joined
 from gateway.profiles.compile import compile_text
 from gateway.profiles.envelopes import ENVELOPES
+from gateway.profiles.whole import attached
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -96,7 +96,7 @@ def _payload(text: str, *, by_path: bool, script: str = "") -> Payload:
     lines = [line.replace("PATH", f"path: {name}," if by_path else "") for name, line in named]
     quantities = "\n".join(lines)
     document = f"{_HEAD}{text}{quantities}\n"
-    plan = compile_text(joined(document, "p.js", script) if script else document, name="p")
+    plan = compile_text(attached(document, "codec", "p.js", script) if script else document, name="p")
     made = ProfileDecoder(plan, tables={}, texts=SeriesTable(), max_series=10, codecs=SANDBOX)
     return made._payload
 

@@ -13,8 +13,8 @@ import pytest
 from gateway.cli.codecs import codecs
 from gateway.decode.decoder import decode
 from gateway.model import Control, ControlKind, Reason
-from gateway.profiles.codec import joined, parted
 from gateway.profiles.load import load
+from gateway.profiles.whole import Whole, attached, detached
 from gateway.rules import Rules
 from tests.cli.command import ecluse
 from tests.decode.plans import payloads, routes
@@ -96,11 +96,14 @@ def test_another_codec_is_another_profile(tmp_path: Path) -> None:
     assert plan_of(tmp_path).text != before.text
 
 
-def test_text_and_codec_are_parted_as_they_were_joined() -> None:
+def test_a_whole_text_is_parted_as_it_was_joined() -> None:
+    script = "let a;\n... # codec: y.js\n"
     for text in ("a: 1\n", "a: 1"):
-        yaml, script = parted(joined(text, "x.js", "let a;\n... # codec: y.js\n"))
-        assert (yaml.rstrip("\n"), script) == ("a: 1", "let a;\n... # codec: y.js\n")
-    assert parted("a: 1\n") == ("a: 1\n", None)
+        whole = detached(attached(text, "codec", "x.js", script))
+        assert (whole.yaml.rstrip("\n"), whole.base, whole.script) == ("a: 1", None, script)
+        extended = attached(text, "extends", "../b", "b: 2")
+        assert detached(attached(extended, "codec", "x.js", script)) == Whole("a: 1\n", "b: 2\n", script)
+    assert detached("a: 1\n") == Whole("a: 1\n")
 
 
 @pytest.mark.parametrize(
@@ -125,7 +128,7 @@ def test_a_codec_that_is_too_long_or_no_text_is_refused(tmp_path: Path) -> None:
     (tmp_path / "acme-bin.js").write_bytes(b"\xff")
     assert "is not UTF-8" in str(load(tmp_path).problems[0])
     (tmp_path / "acme-bin.js").write_bytes(b" " * 1_048_577)
-    assert "at most 1048576 bytes" in str(load(tmp_path).problems[0])
+    assert "longer than 1048576 bytes" in str(load(tmp_path).problems[0])
 
 
 def test_it_is_tried_and_checked(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from gateway.decode.columns import Fault
+from gateway.decode.fault import Fault
 from gateway.decode.refusals import Refusals
 from gateway.model import Reason, Rejection
 

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.profiles.document import MAX_BYTES, compose, read
+from gateway.profiles.document import MAX_BYTES, compose
+from gateway.profiles.extending import read
 from tests.profiles.texts import profile
 
 GOOD = "quantities: {battery: {path: bat, unit: V}}\n"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway.profiles.document import MAX_BYTES
-from gateway.profiles.load import load, load_text
+from gateway.profiles.load import load
 from tests.profiles.texts import profile
 
 if TYPE_CHECKING:
@@ -73,17 +73,7 @@ def test_files_that_are_no_text(tmp_path: Path) -> None:
     (tmp_path / "c.yaml").write_text(GOOD, encoding="utf-8-sig")
     loaded = load(tmp_path)
     assert [problem.what for problem in loaded.problems] == [
-        f"a profile is at most {MAX_BYTES} bytes long",
-        "is not UTF-8 (byte 9)",
+        f"the profile is longer than {MAX_BYTES} bytes",
+        "the profile is not UTF-8 (byte 9)",
     ]
     assert list(loaded.plans) == ["acme"]
-
-
-def test_a_text_of_a_control_record() -> None:
-    """The plan, or the problems under the profile's name."""
-    plan, problems = load_text("acme", GOOD)
-    assert plan is not None
-    assert not problems
-    plan, problems = load_text("acme", "profile: acme")
-    assert plan is None
-    assert problems[0].where == "acme"
