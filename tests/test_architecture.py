@@ -41,6 +41,7 @@ ADAPTERS = {
         "decode/times.py",
         "decode/identity.py",
         "decode/envelopes.py",
+        "decode/link_facts.py",
         "decode/formats/json_payload.py",
         "decode/formats/binary.py",  # catches what converting raises
         "decode/formats/senml.py",

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import compress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from gateway.decode.profile_decoder import ProfileDecoder
     from gateway.decode.records import Records
     from gateway.model import Bool, Int32, Int64, UInt8
@@ -30,6 +32,9 @@ class Draft:
     keys: list[str] | None = None
     """What an envelope knows each uplink by; None where there is none."""
 
+    facts: Mapping[str, list[Any]] = field(default_factory=dict)
+    """By path (`@rssi`), what envelopes tell beside payloads: a value for each uplink."""
+
     def __len__(self) -> int:
         return len(self.records)
 
@@ -46,4 +51,5 @@ class Draft:
             source=self.source[kept],
             received_ns=self.received_ns[kept],
             keys=None if self.keys is None else list(compress(self.keys, kept.tolist())),
+            facts={path: list(compress(values, kept.tolist())) for path, values in self.facts.items()},
         )

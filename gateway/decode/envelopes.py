@@ -7,7 +7,7 @@ neither does, is the uplink's identity.
 from __future__ import annotations
 
 import base64
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from operator import attrgetter
 from typing import TYPE_CHECKING, Annotated, Any
@@ -18,12 +18,13 @@ from msgspec import Meta
 
 from gateway.decode.formats.parsing import Failure, parse_each, reason_of
 from gateway.decode.frames import NO_PORT, Frames
+from gateway.decode.link_facts import Facts, struct_of
 from gateway.decode.scalars import of_values
 from gateway.decode.times import to_ns
 from gateway.model import Reason
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from gateway.model import Bool, Int64
     from gateway.profiles.envelopes import EnvelopePlan
@@ -52,6 +53,8 @@ class Unwrapped:
     timed: Bool
     keys: list[str]
     failures: list[Failure]
+    facts: Mapping[str, list[Any]] = field(default_factory=dict)
+    """By path (`@rssi`), a value for each uplink, None where the envelope does not tell it."""
 
     def select(self, kept: Bool) -> Unwrapped:
         """Return some of the uplinks; the failures stay."""
@@ -64,13 +67,16 @@ class Unwrapped:
             self.timed[kept],
             keys,
             self.failures,
+            {path: [values[place] for place in chosen.tolist()] for path, values in self.facts.items()},
         )
 
 
 class Envelope:
     """Reads one kind of envelope."""
 
-    def __init__(self, plan: EnvelopePlan, payload_format: str) -> None:
+    def __init__(self, plan: EnvelopePlan, payload_format: str, facts: Collection[str] = ()) -> None:
+        """`facts` are the paths that are wanted, of `profiles.envelopes.FACTS`."""
+        self._facts = Facts(plan, facts)
         self._decoded = payload_format == DECODED
         payload = plan.decoded if self._decoded else plan.payload
         wanted: dict[str, Any] = {
@@ -81,8 +87,9 @@ class Envelope:
         }
         if plan.simulated:
             wanted[plan.simulated] = bool
+        wanted |= self._facts.wanted
         self._plan = plan
-        self._decode = msgspec.json.Decoder(_struct(wanted)).decode
+        self._decode = msgspec.json.Decoder(struct_of(wanted)).decode
         self._payload, self._port, self._time = map(attrgetter, (payload, plan.port, plan.time))
         self._key = [attrgetter(path) for path in plan.key]
         self._simulated = attrgetter(plan.simulated) if plan.simulated else None
@@ -112,6 +119,7 @@ class Envelope:
             timed=timed & ~bad,
             keys=["\0".join(str(get(found) or "") for get in self._key) for found in objects],
             failures=[failed[place] for place in sorted(failed)],
+            facts=self._facts.of(objects),
         )
 
     def _inner(self, found: Any) -> bytes | tuple[Reason, str]:  # noqa: ANN401 - a type made at run time
@@ -138,19 +146,3 @@ class Envelope:
             return Reason.TOO_DEEP, "nested too deep to be read"
         told = f"no envelope of {self._plan.title}: {error}"
         return reason_of(str(error)) or Reason.NOT_JSON, told[:_DETAIL]
-
-
-def _struct(wanted: Mapping[str, Any]) -> Any:  # noqa: ANN401 - a type made at run time
-    """Return a type with these values at these paths, all optional; null and absent are both None."""
-    inner: dict[str, dict[str, Any]] = {}
-    fields: list[tuple[str, Any, Any]] = []
-    for path, kind in wanted.items():
-        first, _, rest = path.partition(".")
-        if rest:
-            inner.setdefault(first, {})[rest] = kind
-        else:
-            fields.append((first, kind if kind is msgspec.Raw else kind | None, None))
-    for name, below in inner.items():
-        struct = _struct(below)
-        fields.append((name, struct, msgspec.field(default_factory=struct)))
-    return msgspec.defstruct("Envelope", fields, gc=False, frozen=True)

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from gateway.decode.columns import labels, read_column, texts_of, want_of
 from gateway.decode.derive import Formulas
 from gateway.decode.fault import Fault
+from gateway.decode.scalars import of_values
 from gateway.decode.shape import Want
 from gateway.errors import ConfigurationError, Problem
 from gateway.model import Reason
+from gateway.profiles.envelopes import FACTS
 from gateway.profiles.paths import Take, bound
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from gateway.decode.levels import Level, Levels
     from gateway.decode.samples import Moments
@@ -58,11 +60,22 @@ class Block:
 
 
 @dataclass(frozen=True, slots=True)
+class Beside:
+    """What a group needs beside its payloads: facts of their envelopes, known texts, times of samples."""
+
+    facts: Mapping[str, list[Any]]
+    texts: SeriesTable
+    max_texts: int
+    moments: Moments | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class _Part:
     """The quantities of a group that are found on one level, and where the dimensions of a row are."""
 
     level: Level
-    quantities: list[tuple[int, Leaf]]
+    quantities: list[tuple[int, Leaf | None]]
+    """Each quantity's place in the group, and its leaf (None = beside the payload)."""
     dimensions: list[tuple[Level, Leaf | None]]
     """The level that has the dimension, and its leaf (None = the keys of that level)."""
 
@@ -82,6 +95,13 @@ class GroupDecoder:
         return self._formulas.parameters
 
     @property
+    def facts(self) -> frozenset[str]:
+        """The paths that lead beside the payload."""
+        if self._plan.envelope is None:
+            return frozenset()
+        return frozenset(one.path for one in self.group.quantities if one.path in FACTS and one.path)
+
+    @property
     def levels(self) -> list[Level]:
         """The levels that the group needs opened."""
         return [part.level for part in self._parts]
@@ -89,7 +109,7 @@ class GroupDecoder:
     def want(self, shape: Shape) -> None:
         """Ask for the fields needed."""
         for quantity in self.group.quantities:
-            if quantity.path is not None:
+            if quantity.path is not None and quantity.path not in self.facts:
                 shape.want(quantity.path, want_of(quantity), words=texts_of(quantity))
         for dimension in self.group.dimensions:
             if dimension in self._plan.dimensions:
@@ -97,11 +117,11 @@ class GroupDecoder:
 
     def bind(self, shape: Shape) -> None:
         """Learn how to read them. Raises ConfigurationError where a dimension cannot be found."""
-        parts: dict[Level, list[tuple[int, Leaf]]] = {}
+        parts: dict[Level, list[tuple[int, Leaf | None]]] = {}
         for number, quantity in enumerate(self.group.quantities):
             if quantity.path is not None:
-                leaf = shape.leaf(quantity.path)
-                parts.setdefault(leaf.level, []).append((number, leaf))
+                leaf = None if quantity.path in self.facts else shape.leaf(quantity.path)
+                parts.setdefault(leaf.level if leaf else (), []).append((number, leaf))
         self._parts = [
             _Part(level, quantities, [self._dimension(shape, level, name) for name in self.group.dimensions])
             for level, quantities in parts.items()
@@ -119,28 +139,18 @@ class GroupDecoder:
         what = f"the dimension {name} cannot be found where its quantities are"
         raise ConfigurationError([Problem(where=self._plan.name, what=what)])
 
-    def read(
-        self,
-        levels: Levels,
-        parameter: Callable[[str], Float64],
-        texts: SeriesTable,
-        max_texts: int,
-        moments: Moments | None = None,
-    ) -> Block:
-        """Return the group's rows; `parameter` gives a parameter's value for each uplink, float64[n].
-
-        `moments` are the times of samples, where the profile has such.
-        """
-        blocks = [self._read_part(part, levels, texts, max_texts) for part in self._parts]
-        if moments is not None:
+    def read(self, levels: Levels, parameter: Callable[[str], Float64], beside: Beside) -> Block:
+        """Return the group's rows; `parameter` gives a parameter's value for each uplink, float64[n]."""
+        blocks = [self._read_part(part, levels, beside) for part in self._parts]
+        if beside.moments is not None:
             for part, one in zip(self._parts, blocks, strict=True):
-                _put_times(one, moments.of(levels, part.level))
+                _put_times(one, beside.moments.of(levels, part.level))
         block = blocks[0] if len(blocks) == 1 else self._joined(blocks)
         self._formulas.apply(block.values, block.faults, lambda name: parameter(name)[block.uplink])
         self._refuse_unlabelled(block)
         return block
 
-    def _read_part(self, part: _Part, levels: Levels, texts: SeriesTable, max_texts: int) -> Block:
+    def _read_part(self, part: _Part, levels: Levels, beside: Beside) -> Block:
         rows = levels.rows(part.level)
         block = Block(
             uplink=rows.uplink,
@@ -149,8 +159,10 @@ class GroupDecoder:
         )
         for number, leaf in part.quantities:
             quantity = self.group.quantities[number]
-            found = rows.records.scalars(leaf)
-            column, faults = read_column(quantity, found, texts=texts, max_texts=max_texts)
+            found = (
+                of_values(beside.facts[str(quantity.path)]) if leaf is None else rows.records.scalars(leaf)
+            )
+            column, faults = read_column(quantity, found, texts=beside.texts, max_texts=beside.max_texts)
             block.values[number] = column
             block.faults += faults
             if quantity.required:

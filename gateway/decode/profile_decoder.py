@@ -16,7 +16,7 @@ from gateway.decode.envelopes import Envelope
 from gateway.decode.event_time import EventTimes
 from gateway.decode.formats.codec import NOWHERE
 from gateway.decode.frames import NO_PORT, Frames
-from gateway.decode.group import Block, GroupDecoder
+from gateway.decode.group import Beside, Block, GroupDecoder
 from gateway.decode.history import History
 from gateway.decode.levels import Levels
 from gateway.decode.parameters import Parameters
@@ -90,10 +90,11 @@ class ProfileDecoder:
         self.plan = plan
         self._texts = texts
         self._max_series = max_series
-        self._envelope = Envelope(plan.envelope, plan.format) if plan.envelope else None
+        decoders = [GroupDecoder(plan, group) for group in plan.groups]
+        facts = {path for decoder in decoders for path in decoder.facts}
+        self._envelope = Envelope(plan.envelope, plan.format, facts) if plan.envelope else None
         self._times = EventTimes(plan)
         self._history, self._history_group, self._history_row = _history(plan)
-        decoders = [GroupDecoder(plan, group) for group in plan.groups]
         self._samples = Samples(plan, plan.samples) if plan.samples else None
         readers: list[Reader] = [self._times, *decoders]
         readers += [reader for reader in (self._history, self._samples) if reader]
@@ -151,7 +152,7 @@ class ProfileDecoder:
         times = self._times.read(records, receipt, codes, self._parameters)
         draft = Draft(self, index, codes, records, times.time, times.source, uplinks.received_ns[index])
         if told is not None:
-            draft.keys = told.keys
+            draft.keys, draft.facts = told.keys, told.facts
             stands_in = (draft.source == TimeSource.RECEIPT) & told.timed
             draft.source = np.where(stands_in, np.uint8(TimeSource.ENVELOPE), draft.source)
         kept = np.ones(len(index), dtype=np.bool_)
@@ -194,7 +195,8 @@ class ProfileDecoder:
             moments = self._samples.read(levels, draft.time, parameter(step) if step else None)
         rows = []
         for group in self._groups:
-            block = group.decoder.read(levels, parameter, self._texts, self._max_series, moments)
+            beside = Beside(draft.facts, self._texts, self._max_series, moments)
+            block = group.decoder.read(levels, parameter, beside)
             for fault in block.faults:
                 refusals.refuse_rows(fault, draft.index[block.uplink])
             for uplinks, detail in block.missing:

@@ -14,7 +14,7 @@ from gateway.profiles.binary import binary_plan, with_paths
 from gateway.profiles.codec import CodecPlan
 from gateway.profiles.document import Fault
 from gateway.profiles.durations import duration_name
-from gateway.profiles.envelopes import ENVELOPES
+from gateway.profiles.envelopes import BESIDE, ENVELOPES, FACTS
 from gateway.profiles.extending import read
 from gateway.profiles.fields import RAW_ROW_FIELDS, WINDOW_ROW_FIELDS, window_fields
 from gateway.profiles.groups import group_plans
@@ -88,6 +88,7 @@ def _plan(document: Document, text: str, faults: list[Fault]) -> ProfilePlan:
     _check_fields(document, groups, faults)
     _check_times(document, faults)
     _check_paths(document, faults)
+    _check_beside(document, faults)
     covers = _covers(document, faults)
     return ProfilePlan(
         name=document.profile,
@@ -267,6 +268,19 @@ def _check_paths(document: Document, faults: list[Fault]) -> None:
             faults.append(Fault(place, what))
         elif steps:
             seen.append(steps)
+
+
+def _check_beside(document: Document, faults: list[Fault]) -> None:
+    """Check that paths beside the payload are known, and that there is an envelope that tells them."""
+    for name, quantity in document.quantities.items():
+        place = ("quantities", name, "path")
+        if quantity.path is None or not quantity.path.startswith(BESIDE):
+            continue
+        if quantity.path not in FACTS:
+            faults.append(Fault(place, f"there is no «{quantity.path}»", f"there are {', '.join(FACTS)}"))
+        elif document.source not in ENVELOPES:
+            what = f"«{quantity.path}» is told by a network server"
+            faults.append(Fault(place, what, f"source: {', '.join(ENVELOPES)}"))
 
 
 def _parameter(name: str, document: Document, faults: list[Fault]) -> ParameterPlan:

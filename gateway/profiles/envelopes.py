@@ -32,6 +32,13 @@ class EnvelopePlan:
     port: str
     time: str
     key: tuple[str, ...]
+    counter: str
+    spreading: str
+    gateways: str
+    """The list of gateways that have heard an uplink; in each: `gateway`, `rssi`, `snr`."""
+    gateway: str
+    rssi: str = "rssi"
+    snr: str = "snr"
     simulated: str = ""
 
 
@@ -45,6 +52,10 @@ ENVELOPES: Mapping[str, EnvelopePlan] = {
         port="fPort",
         time="time",
         key=("deduplicationId",),
+        counter="fCnt",
+        spreading="txInfo.modulation.lora.spreadingFactor",
+        gateways="rxInfo",
+        gateway="gatewayId",
     ),
     "tts": EnvelopePlan(
         name="tts",
@@ -55,10 +66,28 @@ ENVELOPES: Mapping[str, EnvelopePlan] = {
         port="uplink_message.f_port",
         time="received_at",
         key=("end_device_ids.dev_eui", "uplink_message.session_key_id", "uplink_message.f_cnt"),
+        counter="uplink_message.f_cnt",
+        spreading="uplink_message.settings.data_rate.lora.spreading_factor",
+        gateways="uplink_message.rx_metadata",
+        gateway="gateway_ids.gateway_id",
         simulated="simulated",
     ),
 }
 """A source's name → its envelope."""
+
+
+BESIDE = "@"
+"""What a path begins with that leads to something beside the payload."""
+FACTS: Mapping[str, str] = {
+    "@port": "the LoRaWAN port",
+    "@counter": "the uplink's frame counter",
+    "@rssi": "signal strength at the gateway that heard it best, dB[mW]",
+    "@snr": "signal to noise there, dB",
+    "@gateway": "that gateway's identifier",
+    "@gateways": "how many gateways heard it",
+    "@spreading": "its spreading factor, 7 to 12",
+}
+"""What an envelope tells of an uplink beside its payload, by path."""
 
 
 def wrapped(plan: EnvelopePlan, payload: bytes, port: int | None) -> bytes:
