@@ -37,8 +37,10 @@ class Times:
     wrong: list[WrongTimes]
 
 
-def time_want(unit: str) -> Want:
-    """Return what stands at the path of a time in that unit."""
+def time_want(unit: str, clock: str = "") -> Want:
+    """Return what stands at the path of a time in that unit; `clock`: one that may lack its offset."""
+    if unit == "iso" and clock:
+        return Want.SCALAR
     return Want.MOMENT if unit == "iso" else Want.TIME
 
 
@@ -53,7 +55,7 @@ class EventTimes:
     def want(self, shape: Shape) -> None:
         """Ask for the fields needed."""
         if self._plan.time:
-            shape.want(self._plan.time.path, time_want(self._plan.time.unit))
+            shape.want(self._plan.time.path, time_want(self._plan.time.unit, self._plan.clock))
         if self._plan.covers and self._plan.covers.path:
             shape.want(self._plan.covers.path, Want.NUMBER)
 
@@ -74,7 +76,7 @@ class EventTimes:
         source = np.full(len(records), TimeSource.RECEIPT, dtype=np.uint8)
         if plan is None or self._leaf is None:
             return Times(receipt, source, [])
-        time, present, bad = to_ns(records.scalars(self._leaf), plan.unit)
+        time, present, bad = to_ns(records.scalars(self._leaf), plan.unit, self._plan.clock)
         source[present] = TimeSource.DEVICE
         wrong = []
         if bad.any():

@@ -41,8 +41,9 @@ class Past:
 class History:
     """Reads the history of one profile's uplinks."""
 
-    def __init__(self, plan: HistoryPlan, quantity: QuantityPlan, max_readings: int) -> None:
+    def __init__(self, plan: HistoryPlan, quantity: QuantityPlan, max_readings: int, clock: str = "") -> None:
         self._plan = plan
+        self._clock = clock
         self._quantity = quantity
         self._max_readings = max_readings
         self._leaves: dict[str, Leaf] = {}
@@ -51,7 +52,7 @@ class History:
         """Ask for the fields needed."""
         whole = self._quantity.kind in (Kind.COUNTER, Kind.EVENT)
         shape.want(self._plan.start, Want.WHOLE if whole else Want.NUMBER)
-        shape.want(self._plan.at, time_want(self._plan.at_unit))
+        shape.want(self._plan.at, time_want(self._plan.at_unit, self._clock))
         shape.want(self._plan.add.removesuffix("[]"), Want.DELTAS)
 
     def bind(self, shape: Shape) -> None:
@@ -72,7 +73,7 @@ class History:
         """
         starts = self._starts(records.values(self._leaves["start"]))
         lists = records.values(self._leaves["add"])
-        at, present, bad = to_ns(records.scalars(self._leaves["at"]), self._plan.at_unit)
+        at, present, bad = to_ns(records.scalars(self._leaves["at"]), self._plan.at_unit, self._clock)
         step, wrong = self._steps(at, codes, parameters)
         counts = np.array([len(added) + 1 if added else 1 for added in lists], dtype=np.int64)
         late = at + step.astype(np.float64) * counts > MAX_TIME_NS

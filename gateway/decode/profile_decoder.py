@@ -306,7 +306,7 @@ def _history(plan: ProfilePlan) -> tuple[History | None, int, int]:
     for place, group in enumerate(plan.groups):
         for row, quantity in enumerate(group.quantities):
             if quantity.name == plan.history.quantity and not group.dimensions:
-                return History(plan.history, quantity, plan.max_readings), place, row
+                return History(plan.history, quantity, plan.max_readings, plan.clock), place, row
     what = f"the history is of «{plan.history.quantity}», which is no quantity without dimensions"
     raise ConfigurationError([Problem(where=plan.name, what=what)])
 

@@ -52,6 +52,7 @@ class Samples:
     def __init__(self, plan: ProfilePlan, samples: SamplesPlan) -> None:
         self._plan = samples
         self._covers = plan.covers
+        self._clock = plan.clock
         self.level: Level = parse_path(samples.list)
         self._leaf: Leaf | None = None
 
@@ -68,7 +69,7 @@ class Samples:
     def want(self, shape: Shape) -> None:
         """Ask for the fields needed."""
         if self._plan.at:
-            shape.want(self._plan.at, time_want(self._plan.at_unit))
+            shape.want(self._plan.at, time_want(self._plan.at_unit, self._clock))
         elif self._plan.ago:
             shape.want(self._plan.ago, Want.NUMBER)
 
@@ -91,7 +92,7 @@ class Samples:
     def _told(self, rows: Rows, uplinks: Int64) -> tuple[Int64, list[Fault]]:
         assert self._leaf is not None
         path = self._plan.at
-        time, present, bad = to_ns(rows.records.scalars(self._leaf), self._plan.at_unit)
+        time, present, bad = to_ns(rows.records.scalars(self._leaf), self._plan.at_unit, self._clock)
         time = _interval(time, self._covers)
         if not self._plan.required:
             time, present = np.where(present, time, uplinks), np.ones(len(present), dtype=np.bool_)

@@ -107,6 +107,7 @@ def _plan(document: Document, text: str, faults: list[Fault]) -> ProfilePlan:
         binary=binary,
         place_tags=document.tags,
         time=_time(document, faults),
+        clock=document.clock or "",
         sequence=document.sequence,
         covers=covers,
         history=_history(document, faults),

@@ -141,6 +141,7 @@ def _profile(old: ProfilePlan, new: ProfilePlan) -> Iterator[Change]:
         ("layout", lambda plan: _print(plan.binary), "bytes are read otherwise"),
         ("codec", lambda plan: f"{plan.codec.name} {_print(plan.codec)}" if plan.codec else "", "the same"),
         ("time", lambda plan: f"{plan.time.path} ({plan.time.unit})" if plan.time else "", "other times"),
+        ("clock", lambda plan: plan.clock, "other times"),
         ("sequence", lambda plan: plan.sequence or "", "repetitions are told apart otherwise"),
         ("covers", lambda plan: str(plan.covers or ""), "readings fall into other windows"),
         ("history", lambda plan: str(plan.history or ""), "other earlier readings, or at other times"),

@@ -285,6 +285,8 @@ class ProfilePlan:
     place_tags: tuple[str, ...] = ()
     """Texts of the device's place that become tags."""
     time: TimePlan | None = None
+    clock: str = ""
+    """The zone that devices' clocks show without saying so; empty: UTC."""
     sequence: str | None = None
     """JSON path of the uplink's own counter: its identity where there is no device time."""
     covers: CoversPlan | None = None

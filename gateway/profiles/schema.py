@@ -26,6 +26,7 @@ from gateway.profiles.durations import duration_name
 from gateway.profiles.plan import Kind, Statistic
 from gateway.profiles.values import (
     BitNames,
+    ClockZone,
     Condition,
     Count,
     Duration,
@@ -252,6 +253,9 @@ class Document(Section):
         default=(), description="layouts by port, prefix and length"
     )
     time: Time | None = None
+    clock: ClockZone | None = Field(
+        default=None, description="the zone of clocks that show local time: Europe/Paris, or +01:00"
+    )
     sequence: Path | None = Field(default=None, description="the uplink's own counter")
     every: Duration | None = Field(default=None, description="how often a device is expected to report")
     covers: Covers | None = None

@@ -10,6 +10,7 @@ import keyword
 import re
 from dataclasses import dataclass
 from typing import Annotated, Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, Field, PlainValidator, WithJsonSchema
 
@@ -89,6 +90,18 @@ def _tag(value: str) -> str:
     if value in _RESERVED:
         raise ValueError(f"«{value}» is a name that Écluse writes itself; choose another")
     return value
+
+
+def _clock_zone(text: str) -> str:
+    if re.fullmatch(r"[+-](0\d|1[0-4]):[0-5]\d", text, re.ASCII):
+        return text
+    try:
+        ZoneInfo(text)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise ValueError(
+            f"«{text:.40}» is no zone: write Europe/Paris, or +01:00 for winter time kept all year"
+        ) from error
+    return text
 
 
 def _sent_in(text: str) -> str:
@@ -203,6 +216,8 @@ Family = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
 KeepWhat = Annotated[str, AfterValidator(_keep_what)]
 Path = Annotated[str, Field(min_length=1, max_length=300), AfterValidator(_path)]
 Unit = Annotated[str, AfterValidator(_unit)]
+ClockZone = Annotated[str, AfterValidator(_clock_zone)]
+"""An IANA name, or a fixed distance from UTC."""
 SentIn = Annotated[str, AfterValidator(_sent_in)]
 """A UCUM code, or `text`."""
 Topic = Annotated[str, Field(max_length=500), AfterValidator(_topic)]
