@@ -18,6 +18,7 @@ from gateway.cli import (
     query,
     replay,
     run,
+    sniff,
     status,
 )
 from gateway.cli.options import verbatim
@@ -59,6 +60,7 @@ def application() -> typer.Typer:
         run.run,
         check.check,
         status.status,
+        sniff.sniff,
         query.query,
         replay.replay,
         backup.backup,

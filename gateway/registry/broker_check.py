@@ -38,28 +38,43 @@ async def try_broker(session: MqttSettings, filters: Sequence[tuple[str, int]]) 
 
     Raises BrokerTrouble with what was refused.
     """
-    versions = {"5": [aiomqtt.ProtocolVersion.V5], "3.1.1": [aiomqtt.ProtocolVersion.V311]}.get(
-        session.protocol, [aiomqtt.ProtocolVersion.V5, aiomqtt.ProtocolVersion.V311]
-    )
     trouble = BrokerTrouble("not tried")
-    for version in versions:
+    for version in versions_of(session):
         try:
             async with asyncio.timeout(TIMEOUT_S):
                 return await _try(session, filters, version)
         except TimeoutError:
             trouble = BrokerTrouble(f"no answer within {TIMEOUT_S:.0f} s", hint="is it the right port?")
         except aiomqtt.MqttError as error:
-            trouble = BrokerTrouble(f"cannot connect: {error}", hint=_hint(str(error)))
+            trouble = connection_trouble(error)
     raise trouble
 
 
 async def _try(
     session: MqttSettings, filters: Sequence[tuple[str, int]], version: aiomqtt.ProtocolVersion
 ) -> Trial:
-    client = aiomqtt.Client(
+    async with client_of(session, version, "check") as client:
+        granted = await subscribed(client, filters)
+    name = "5" if version is aiomqtt.ProtocolVersion.V5 else "3.1.1"
+    lines = [f"MQTT {name} at {session.host}:{session.port}, {len(filters)} subscriptions granted"]
+    lines += [f"{topic} at QoS {code}" for topic, _, code in granted]
+    lower = [f"{topic} at QoS {code} instead of {qos}" for topic, qos, code in granted if code < qos]
+    trouble = BrokerTrouble(f"grants {', '.join(lower)}", hint=LOWER_GRANT_HINT) if lower else None
+    return Trial(tuple(lines), trouble)
+
+
+def versions_of(session: MqttSettings) -> list[aiomqtt.ProtocolVersion]:
+    """Return the versions of MQTT to be tried, in order."""
+    both = [aiomqtt.ProtocolVersion.V5, aiomqtt.ProtocolVersion.V311]
+    return {"5": both[:1], "3.1.1": both[1:]}.get(session.protocol, both)
+
+
+def client_of(session: MqttSettings, version: aiomqtt.ProtocolVersion, purpose: str) -> aiomqtt.Client:
+    """Return a client beside the gateway's own: another identifier, and no session that stays."""
+    return aiomqtt.Client(
         hostname=session.host,
         port=session.port,
-        identifier=f"{session.client_id}-check",
+        identifier=f"{session.client_id}-{purpose}",
         username=session.username,
         password=session.password,
         protocol=version,
@@ -67,19 +82,24 @@ async def _try(
         timeout=TIMEOUT_S,
         clean_session=None if version is aiomqtt.ProtocolVersion.V5 else True,
     )
-    async with client:
-        granted = [(topic, qos, _code(await client.subscribe(topic, qos=qos))) for topic, qos in filters]
+
+
+async def subscribed(
+    client: aiomqtt.Client, filters: Sequence[tuple[str, int]]
+) -> list[tuple[str, int, int]]:
+    """Subscribe; return (filter, QoS wanted, QoS granted). Raises BrokerTrouble where one is refused."""
+    granted = [(topic, qos, _code(await client.subscribe(topic, qos=qos))) for topic, qos in filters]
     refused = [topic for topic, _, code in granted if code >= _FAILURE]
     if refused:
         raise BrokerTrouble(
             f"does not let us subscribe to {', '.join(refused)}", hint="give this user the right to read them"
         )
-    name = "5" if version is aiomqtt.ProtocolVersion.V5 else "3.1.1"
-    lines = [f"MQTT {name} at {session.host}:{session.port}, {len(filters)} subscriptions granted"]
-    lines += [f"{topic} at QoS {code}" for topic, _, code in granted]
-    lower = [f"{topic} at QoS {code} instead of {qos}" for topic, qos, code in granted if code < qos]
-    trouble = BrokerTrouble(f"grants {', '.join(lower)}", hint=LOWER_GRANT_HINT) if lower else None
-    return Trial(tuple(lines), trouble)
+    return granted
+
+
+def connection_trouble(error: Exception) -> BrokerTrouble:
+    """Return what to say where there was no connection."""
+    return BrokerTrouble(f"cannot connect: {error}", hint=_hint(str(error)))
 
 
 def _code(codes: Iterable[int | ReasonCode]) -> int:
