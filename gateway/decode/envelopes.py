@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from operator import attrgetter
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -89,7 +90,8 @@ class Envelope:
             wanted[plan.simulated] = bool
         wanted |= self._facts.wanted
         self._plan = plan
-        self._decode = msgspec.json.Decoder(struct_of(wanted)).decode
+        self._decode = msgspec.json.Decoder(struct_of(wanted), strict=plan.strict).decode
+        self._bytes = bytes.fromhex if plan.coding == "hex" else partial(base64.b64decode, validate=True)
         self._payload, self._port, self._time = map(attrgetter, (payload, plan.port, plan.time))
         self._key = [attrgetter(path) for path in plan.key]
         self._simulated = attrgetter(plan.simulated) if plan.simulated else None
@@ -133,9 +135,9 @@ class Envelope:
         if self._decoded:
             return bytes(payload)
         try:
-            return base64.b64decode(payload, validate=True)
+            return self._bytes(payload)
         except ValueError as error:  # a text that is not ASCII is no binascii.Error
-            return Reason.UNREADABLE, f"{self._plan.payload} is not base64: {error}"
+            return Reason.UNREADABLE, f"{self._plan.payload} is not {self._plan.coding}: {error}"
 
     def _explain(self, payload: bytes, error: Exception) -> tuple[Reason, str]:
         try:

@@ -176,7 +176,7 @@ def _topics(document: Document, faults: list[Fault]) -> tuple[str, ...]:
     if document.format == "decoded" and envelope is None:
         what = "«decoded» is what a network server's codec has made"
         faults.append(Fault(("format",), what, f"source: {', '.join(ENVELOPES)}"))
-    if document.topics is None and envelope is None:
+    if document.topics is None and (envelope is None or not envelope.topics):
         hint = 'such as «topics: ["city/{site}/bin/{device}/up"]», or «source: chirpstack»'
         faults.append(Fault(("topics",), "«topics» is missing", hint))
     return document.topics or (envelope.topics if envelope else ())

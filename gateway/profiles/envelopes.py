@@ -1,7 +1,8 @@
 """What network servers wrap around a device's payload, as data: one entry an envelope.
 
 Paths lead into the server's JSON. ChirpStack v4: its `event/up`, encoding JSON. The Things Stack v3: the
-`up` topic of its MQTT server. Both leave out what is zero or empty.
+`up` topic of its MQTT server. Both leave out what is zero or empty. Actility ThingPark: the uplink message of
+its connections, whose numbers were texts before 2024; its topics are as its connection has them.
 """
 
 from __future__ import annotations
@@ -40,6 +41,10 @@ class EnvelopePlan:
     rssi: str = "rssi"
     snr: str = "snr"
     simulated: str = ""
+    coding: str = "base64"
+    """How the payload is written: base64 or hex."""
+    strict: bool = True
+    """Whether numbers are numbers; else they may be texts too."""
 
 
 ENVELOPES: Mapping[str, EnvelopePlan] = {
@@ -72,6 +77,24 @@ ENVELOPES: Mapping[str, EnvelopePlan] = {
         gateway="gateway_ids.gateway_id",
         simulated="simulated",
     ),
+    "thingpark": EnvelopePlan(
+        name="thingpark",
+        title="Actility ThingPark",
+        topics=(),
+        payload="DevEUI_uplink.payload_hex",
+        decoded="DevEUI_uplink.payload",
+        port="DevEUI_uplink.FPort",
+        time="DevEUI_uplink.Time",
+        key=("DevEUI_uplink.DevEUI", "DevEUI_uplink.FCntUp", "DevEUI_uplink.Time"),
+        counter="DevEUI_uplink.FCntUp",
+        spreading="DevEUI_uplink.SpFact",
+        gateways="DevEUI_uplink.Lrrs.Lrr",
+        gateway="Lrrid",
+        rssi="LrrRSSI",
+        snr="LrrSNR",
+        coding="hex",
+        strict=False,
+    ),
 }
 """A source's name → its envelope."""
 
@@ -93,7 +116,8 @@ FACTS: Mapping[str, str] = {
 def wrapped(plan: EnvelopePlan, payload: bytes, port: int | None) -> bytes:
     """Return an envelope around a payload, as the network server sends one, with nothing else in it."""
     found: dict[str, Any] = {}
-    for path, value in ((plan.payload, base64.b64encode(payload).decode()), (plan.port, port)):
+    written = payload.hex() if plan.coding == "hex" else base64.b64encode(payload).decode()
+    for path, value in ((plan.payload, written), (plan.port, port)):
         node = found
         *through, last = path.split(".")
         for key in through:

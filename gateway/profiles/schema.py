@@ -231,7 +231,7 @@ class Document(Section):
         default=None, description="another profile's file or folder: what is not said here is as said there"
     )
     family: Family = Field(description="the measurement that its readings go to, such as waste")
-    source: Literal["mqtt", "chirpstack", "tts"] = Field(
+    source: Literal["mqtt", "chirpstack", "tts", "thingpark"] = Field(
         default="mqtt", description="the network server whose envelope is around payloads; mqtt: none"
     )
     topics: Annotated[tuple[Topic, ...], Field(min_length=1, max_length=20)] | None = Field(

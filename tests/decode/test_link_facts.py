@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from gateway.decode.decoder import decode
 from gateway.profiles.compile import compile_profile
+from gateway.profiles.durations import instant_ns
 from tests.decode.plans import batch
 from tests.decode.test_envelopes import CHIRPSTACK, TTS, chirpstack, here, plan_of, tts
 
@@ -71,6 +72,52 @@ def test_the_things_stack_too() -> None:
     }
     (row,) = told("tts", TTS, event)
     assert (row["rssi"], row["snr"], row["counter"], row["spreading"], row["best"]) == (-35, 5, 3, 7, "roof")
+
+
+def thingpark(payload: bytes, *, texts: bool) -> bytes:
+    """Return an uplink message as ThingPark sends it; `texts`: with numbers as texts, as before 2024."""
+    numbers: dict[str, Any] = {"FPort": 2, "FCntUp": 1174, "SpFact": 7}
+    heard = [
+        {"Lrrid": "004A18E3", "LrrRSSI": -80.5, "LrrSNR": 7.0},
+        {"Lrrid": "X", "LrrRSSI": -90.0, "LrrSNR": 1.0},
+    ]
+    if texts:
+        numbers = {key: str(value) for key, value in numbers.items()}
+        heard = [{key: str(value) for key, value in one.items()} for one in heard]
+    uplink = {
+        "Time": "2025-11-22T01:06:30.123+01:00",
+        "DevEUI": "0018B20000000B20",
+        "payload_hex": payload.hex(),
+        "payload": {"a": 5},
+        "Lrrs": {"Lrr": heard},
+        **numbers,
+    }
+    return json.dumps({"DevEUI_uplink": uplink}).encode()
+
+
+@pytest.mark.parametrize("texts", [False, True])
+def test_thingpark_too(texts: bool) -> None:  # noqa: FBT001 - a parameter of the test
+    more = 'topics: ["things/{device}/uplink"]\nlayout: [a:u8]\n'
+    plan = plan_of("thingpark", more + QUANTITIES + TEXTS)
+    topic = "things/bin-1/uplink"
+    decoded = decode(batch((topic, thingpark(b"\x07", texts=texts))), here(plan))
+    (readings,) = decoded.readings
+    assert readings.time.tolist() == [instant_ns("2025-11-22T00:06:30.123Z")]
+    named = dict(
+        zip([q.name for q in readings.group.quantities], readings.values[:, 0].tolist(), strict=True)
+    )
+    assert (named["a"], named["rssi"], named["counter"], named["port"], named["gateways"]) == (
+        7,
+        -80.5,
+        1174,
+        2,
+        2,
+    )
+    decoded = decode(
+        batch((topic, thingpark(b"", texts=texts).replace(b'"payload_hex": ""', b'"payload_hex": "0g"'))),
+        here(plan),
+    )
+    assert decoded.rejections[0].detail.startswith("DevEUI_uplink.payload_hex is not hex")
 
 
 def test_what_is_left_out_is_zero_or_nothing() -> None:
