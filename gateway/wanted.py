@@ -17,7 +17,7 @@ from gateway.registry.devices import read_devices
 from gateway.roster import Roster
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
     from gateway.profiles.load import Loaded
@@ -35,6 +35,8 @@ class Wanted:
     devices: Roster
     profile_problems: tuple[Problem, ...]
     device_problems: tuple[Problem, ...]
+    referred: tuple[Path, ...] = ()
+    """Files that profiles name."""
 
 
 def read(profiles: Path, devices: Path, *, rules: Rules) -> Wanted:
@@ -58,6 +60,7 @@ def read(profiles: Path, devices: Path, *, rules: Rules) -> Wanted:
         else file.devices,
         profile_problems=problems,
         device_problems=file.problems,
+        referred=loaded.referred,
     )
 
 
@@ -79,10 +82,10 @@ def require_profiles(profiles: Path) -> None:
         raise ConfigurationError(loaded.problems)
 
 
-def stamp(profiles: Path, devices: Path) -> Stamp:
-    """Return what changes when a file of either changes: names, times of change, sizes."""
+def stamp(profiles: Path, devices: Path, referred: Iterable[Path] = ()) -> Stamp:
+    """Return what changes when a file of either, or one that profiles name, changes: name, time, size."""
     stamps = []
-    for file in (*profile_files(profiles), devices):
+    for file in (*profile_files(profiles), *referred, devices):
         try:
             status = file.stat()
         except OSError:

@@ -12,6 +12,7 @@ from gateway.rules import Limits
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+    from pathlib import Path
 
     from gateway.config import Settings
     from gateway.pipeline import River
@@ -36,6 +37,7 @@ class Wishes:
         self._known = known
         self._clock = clock
         self._stamp: wanted.Stamp = ()
+        self._referred: tuple[Path, ...] = ()
         self._told: frozenset[str] = frozenset()
         self._taking = asyncio.Lock()
 
@@ -58,6 +60,9 @@ class Wishes:
             wanted.read, settings.profiles_dir, settings.devices.file, rules=self._rules
         )
         self._tell(wish)
+        if wish.referred != self._referred:
+            self._referred = wish.referred
+            self._stamp = ()  # they may have changed since they were read: look once more
         # Aside, since a million devices are compared; nobody else changes the rules meanwhile.
         changes = await asyncio.to_thread(
             self._rules.changes_to,
@@ -66,9 +71,13 @@ class Wishes:
             limits=limits_of(settings),
             at_ns=self._clock.now_ns(),
         )
+        began_ns = self._clock.monotonic_ns()
         if not await self._river.change(changes):
             self._stamp = ()
             return False
+        if changes:
+            took_ms = (self._clock.monotonic_ns() - began_ns) // 1_000_000
+            log.info("changes are in force", records=len(changes), took_ms=took_ms)
         return bool(changes)
 
     async def watch(self, changed: Callable[[], Awaitable[None]], *, every_s: float = WATCH_S) -> None:
@@ -86,7 +95,9 @@ class Wishes:
 
     async def _look(self) -> wanted.Stamp:
         settings = self._settings
-        return await asyncio.to_thread(wanted.stamp, settings.profiles_dir, settings.devices.file)
+        return await asyncio.to_thread(
+            wanted.stamp, settings.profiles_dir, settings.devices.file, self._referred
+        )
 
     def _tell(self, wish: Wanted) -> None:
         """Note what was refused; say what was not said the last time."""

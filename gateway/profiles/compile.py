@@ -6,6 +6,8 @@ checked before (control records of the journal).
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from gateway.errors import ConfigurationError, Problem
@@ -55,8 +57,15 @@ def compile_text(text: str, *, name: str) -> ProfilePlan:
 
 def compile_profile(text: str, *, where: str) -> tuple[ProfilePlan | None, tuple[Problem, ...]]:
     """Return the plan of a profile's text, or None and every problem, in the order of the text."""
+    plan, problems = _compiled(text)
+    return plan, tuple(replace(problem, where=problem.where or where) for problem in problems)
+
+
+@lru_cache(maxsize=256)
+def _compiled(text: str) -> tuple[ProfilePlan | None, tuple[Problem, ...]]:
+    """Compile a text once: where it is put in force, between two batches, it was compiled before."""
     whole = detached(text)
-    source, document = read(whole.yaml, where, whole.base)
+    source, document = read(whole.yaml, "", whole.base)
     if document is None:
         return None, tuple(source.faults)
     faults: list[Fault] = []

@@ -32,6 +32,8 @@ class Loaded:
     plans: Mapping[str, ProfilePlan]
     problems: tuple[Problem, ...]
     files: Mapping[str, Path]
+    referred: tuple[Path, ...] = ()
+    """Files that profiles name: what they extend, codecs; also those that are not there."""
 
 
 def load(path: Path) -> Loaded:
@@ -46,8 +48,9 @@ def load(path: Path) -> Loaded:
         return Loaded(plans={}, problems=(Problem(str(path), "there is no profile here", hint),), files={})
     plans: list[tuple[Path, ProfilePlan]] = []
     problems: list[Problem] = []
+    referred: list[Path] = []
     for file in files:
-        plan, faults = _load_file(file)
+        plan, faults = _load_file(file, referred)
         problems.extend(faults)
         if plan is not None:
             problems.extend(clashes := _clashes(file, plan, [known for _, known in plans]))
@@ -57,6 +60,7 @@ def load(path: Path) -> Loaded:
         plans={plan.name: plan for _, plan in plans},
         problems=tuple(problems),
         files={plan.name: file for file, plan in plans},
+        referred=tuple(dict.fromkeys(referred)),
     )
 
 
@@ -72,13 +76,13 @@ def profile_files(path: Path) -> list[Path]:
     return sorted([*loose, *path.glob(f"*/{FILE_NAME}")])
 
 
-def _load_file(file: Path) -> tuple[ProfilePlan | None, tuple[Problem, ...]]:
+def _load_file(file: Path, referred: list[Path]) -> tuple[ProfilePlan | None, tuple[Problem, ...]]:
     try:
         text = _text(file, MAX_BYTES)
     except _Unreadable as wrong:
         return None, (Problem(str(file), f"the profile {wrong}", wrong.hint),)
     try:
-        return compile_profile(_whole(text, file), where=str(file))
+        return compile_profile(_whole(text, file, referred), where=str(file))
     except _Unreadable as wrong:
         source = compose(text, str(file))
         return None, (source.problem(Fault(wrong.place, str(wrong), wrong.hint)),)
@@ -91,9 +95,12 @@ class _Unreadable(Exception):  # noqa: N818 - what is wrong with a file, on its 
     hint = "its path begins at the profile's folder"
 
 
-def _whole(text: str, file: Path) -> str:
-    """Return a profile's text, and behind it what it refers to. Raises _Unreadable."""
-    if detached(text).yaml != text:
+def _whole(text: str, file: Path, referred: list[Path]) -> str:
+    """Return a profile's text, and behind it what it refers to, whose paths join `referred`.
+
+    Raises _Unreadable.
+    """
+    if ("extends" not in text and "codec" not in text) or detached(text).yaml != text:
         return text
     data = compose(text, str(file)).data
     extends = data.get("extends") if isinstance(data, dict) else None
@@ -101,6 +108,7 @@ def _whole(text: str, file: Path) -> str:
     if isinstance(extends, str):
         base = file.parent / extends
         base = base / FILE_NAME if base.is_dir() else base
+        referred.append(base)
         body = _named(base, MAX_BYTES, f"what it extends, {base},", ("extends",))
         text = attached(text, "extends", extends, body)
         below, folder = compose(body, str(base)).data, base.parent
@@ -109,6 +117,7 @@ def _whole(text: str, file: Path) -> str:
     if name is None:
         return text
     script = (file.parent if own else folder) / name
+    referred.append(script)
     place = ("codec", "file") if own else ("extends",)
     return attached(text, "codec", name, _named(script, CODEC_BYTES, f"the codec {script}", place))
 

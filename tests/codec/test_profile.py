@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from gateway import wanted
 from gateway.cli.codecs import codecs
 from gateway.decode.decoder import decode
 from gateway.model import Control, ControlKind, Reason
@@ -94,6 +96,16 @@ def test_another_codec_is_another_profile(tmp_path: Path) -> None:
     with (tmp_path / "acme-bin.js").open("a", encoding="utf-8") as file:
         file.write("// mended\n")
     assert plan_of(tmp_path).text != before.text
+
+
+def test_a_change_of_the_codec_alone_is_seen(tmp_path: Path) -> None:
+    """As one of the profile's own file: what `Wishes.watch` looks at."""
+    folder(tmp_path)
+    referred = load(tmp_path).referred
+    assert referred == (tmp_path / "acme-bin.js",)
+    before = wanted.stamp(tmp_path, tmp_path / "devices.csv", referred)
+    os.utime(tmp_path / "acme-bin.js", ns=(1, 1))
+    assert wanted.stamp(tmp_path, tmp_path / "devices.csv", referred) != before
 
 
 def test_a_whole_text_is_parted_as_it_was_joined() -> None:
