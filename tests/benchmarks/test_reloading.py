@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @pytest.mark.mosquitto
 def test_nothing_is_lost_and_nobody_disconnects(tmp_path: Path) -> None:
-    """A profile added, changed and removed at 10,000 messages a second: all are stored over one connection."""
+    """A profile added, changed, removed at 10,000 messages a second: all are stored, over one connection."""
     found = reloading.measure(tmp_path, seconds=6)
     assert found["problems"] == []
     assert found["connections"] == 1
