@@ -26,7 +26,7 @@ from gateway.config_paths import anchored
 from gateway.config_problems import NESTED, PREFIX, problems, unknown_variables
 from gateway.config_types import Duration, Rate, SinkName, Size, Zone, address
 from gateway.errors import ConfigurationError, Problem
-from gateway.literals import is_loopback
+from gateway.literals import SINK_TOPIC, is_loopback, topic_problem
 
 
 def _written(default: str, description: str) -> Any:  # noqa: ANN401 - pydantic's own Field is Any too
@@ -136,11 +136,12 @@ class Sink(Section):
     """Where points go. Sinks that take the same bytes share one outbox."""
 
     name: SinkName = Field(description="Its name in metrics and messages.")
-    kind: Literal["influxdb2", "influxdb3", "influxdb1", "victoriametrics", "embedded"] = Field(
-        description="What is written to; embedded is a DuckDB file in the state folder."
+    kind: Literal["influxdb2", "influxdb3", "influxdb1", "victoriametrics", "embedded", "mqtt"] = Field(
+        description="What is written to; embedded is a DuckDB file in the state folder, mqtt a broker."
     )
     url: str = Field(
-        default="", description="http:// or https:// of the server; none for the embedded store."
+        default="",
+        description="http(s):// of the server, mqtt(s):// of a broker; none of the embedded store.",
     )
     org: str = Field(default="", description="Organisation (InfluxDB 2).")
     bucket: str = Field(default="ecluse", description="Bucket (InfluxDB 2, 3) or database (InfluxDB 1).")
@@ -150,6 +151,11 @@ class Sink(Section):
     timeout: Duration = _written(
         "30s", "An answer later than this counts as none, and the points are sent again."
     )
+    topic: str = Field(
+        default=SINK_TOPIC,
+        description="MQTT: where a point goes; {measurement} and the names of tags are replaced.",
+    )
+    retain: bool = Field(default=False, description="MQTT: the broker keeps the last point of each topic.")
     create: bool = Field(default=False, description="InfluxDB 1: make the database where it is missing.")
     batch: int = Field(default=5_000, ge=1, le=100_000, description="Points a request: fewer are slower.")
     policy: Literal["hold", "drop-oldest"] = Field(
@@ -185,11 +191,16 @@ class Sink(Section):
         if self.kind == "embedded":
             return self
         parts = address(self.url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError(f"url: a sink of kind {self.kind} needs one, such as http://127.0.0.1:8086")
-        if parts.scheme == "http" and not self.allow_plaintext and not is_loopback(parts.hostname):
+        schemes = ("mqtt", "mqtts") if self.kind == "mqtt" else ("http", "https")
+        if parts.scheme not in schemes or not parts.hostname:
+            example = "mqtt://127.0.0.1:1883" if self.kind == "mqtt" else "http://127.0.0.1:8086"
+            raise ValueError(f"url: a sink of kind {self.kind} needs one, such as {example}")
+        if self.kind == "mqtt" and (problem := topic_problem(self.topic)):
+            raise ValueError(f"topic: {problem}")
+        if parts.scheme == schemes[0] and not self.allow_plaintext and not is_loopback(parts.hostname):
             raise ValueError(
-                "url: http:// off this machine sends the token in clear; use https://, or allow_plaintext"
+                f"url: {schemes[0]}:// off this machine sends the token in clear; "
+                f"use {schemes[1]}://, or allow_plaintext"
             )
         return self
 

@@ -55,3 +55,16 @@ def is_loopback(host: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+SINK_TOPIC = "ecluse/{measurement}/{site}/{device}"
+"""Where a sink over MQTT publishes a point, unless told otherwise."""
+TOPIC_NAME = re.compile(r"\{([^{}]*)\}")
+
+
+def topic_problem(template: str) -> str:
+    """Say what is wrong with a template of topics; "" where nothing is."""
+    bare = TOPIC_NAME.sub("x", template)
+    if not bare or "\0" in bare or any(sign in bare for sign in "+#{}"):
+        return f"«{template:.80}» is no topic: write {SINK_TOPIC}"
+    return "a topic must not begin with $ or /" if template[:1] in "$/" else ""

@@ -10,6 +10,7 @@ import numpy as np
 import structlog
 
 from gateway import config
+from gateway.config_types import address
 from gateway.literals import rate
 from gateway.model import Points
 from gateway.outlets import APPEND_BYTES, LogOutlet, arrow, line_protocol
@@ -20,9 +21,11 @@ from gateway.sinks.echo import MOST_BYTES as KEPT_BYTES
 from gateway.sinks.echo import Echo
 from gateway.sinks.embedded import EmbeddedSettings, EmbeddedSink
 from gateway.sinks.influx import Api, InfluxSettings, InfluxSink
+from gateway.sinks.mqtt import MqttSink, MqttSinkSettings
 from gateway.sinks.outbox import MEMORY_BYTES, Order, Outbox
 from gateway.sinks.outbox_newer import KEY_BYTES, MOST_POINTS
 from gateway.sinks.writer import WRITE_BYTES, Writer
+from gateway.upstream import trust
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -43,10 +46,29 @@ log = structlog.get_logger("ecluse")
 
 def build_sinks(settings: config.Settings, clock: Clock) -> dict[str, Sink]:
     """Return the sinks by name. Raises ConfigurationError where a secret cannot be read."""
-    return {sink.name: _sink(sink, settings.state_dir, clock) for sink in settings.sinks}
+    client_id = settings.broker.client_id
+    return {sink.name: _sink(sink, settings.state_dir, clock, client_id) for sink in settings.sinks}
 
 
-def _sink(sink: config.Sink, folder: Path, clock: Clock) -> Sink:
+def _mqtt_settings(sink: config.Sink, client_id: str) -> MqttSinkSettings:
+    parts = address(sink.url)
+    encrypted = parts.scheme == "mqtts"
+    return MqttSinkSettings(
+        name=sink.name,
+        url=sink.url,
+        host=parts.hostname or "",
+        port=parts.port or (8883 if encrypted else 1883),
+        client_id=f"{client_id}-{sink.name}",
+        topic=sink.topic,
+        retain=sink.retain,
+        username=sink.username or "",
+        password=config.secret(sink.token, sink.token_file) or "",
+        tls=trust(sink.ca_file) if encrypted else None,
+        timeout_s=sink.timeout / 1e9,
+    )
+
+
+def _sink(sink: config.Sink, folder: Path, clock: Clock, client_id: str) -> Sink:
     if sink.kind == "embedded":
         path = folder / f"{sink.name}.duckdb"
         return EmbeddedSink(
@@ -59,6 +81,8 @@ def _sink(sink: config.Sink, folder: Path, clock: Clock) -> Sink:
             ),
             clock=clock,
         )
+    if sink.kind == "mqtt":
+        return MqttSink(_mqtt_settings(sink, client_id))
     return InfluxSink(
         InfluxSettings(
             name=sink.name,

@@ -16,6 +16,7 @@ from gateway import config
 from gateway.errors import ConfigurationError
 from gateway.ingest.settings import MqttSettings
 from gateway.sinks.influx import InfluxSink
+from gateway.sinks.mqtt import MqttSink
 from gateway.upstream import contents, fingerprint, mqtt_settings, trust
 
 if TYPE_CHECKING:
@@ -126,7 +127,7 @@ class Reloading:
             yield "broker"
         for name, (username, token, _) in now.sinks.items():
             sink = self._sinks[name]
-            if now.sinks[name] != before.sinks.get(name) and isinstance(sink, InfluxSink):
+            if now.sinks[name] != before.sinks.get(name) and isinstance(sink, InfluxSink | MqttSink):
                 sink.renew(username=username, token=token)
                 self._writers[name].wake()
                 yield f"sink {name}"

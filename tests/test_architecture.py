@@ -19,7 +19,7 @@ CONTRACTS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 
 ADAPTERS = {
     "paho": {"registry/broker_check.py"},  # the reason codes of aiomqtt's answers
-    "aiomqtt": {"registry/broker_check.py", "registry/listening.py"},
+    "aiomqtt": {"registry/broker_check.py", "registry/listening.py", "sinks/mqtt.py"},
     "influxdb_client": {"sinks/influx.py"},
     "aiohttp": {"sinks/influx.py"},
     "duckdb": {

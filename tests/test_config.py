@@ -63,7 +63,7 @@ def test_every_error_at_once(tmp_path: Path) -> None:
         f'{file}: broker.keepalive: a duration is a number and ms, s, min, h or d, such as "15min"',
         f"{file}: broker.usrname: there is no such setting (did you mean username?)",
         f"{file}: sinks[0].name: must be small letters, digits, - and _, at most 32, such as influx-1",
-        f"{file}: sinks[0].kind: must be {kinds} or 'embedded'",
+        f"{file}: sinks[0].kind: must be {kinds}, 'embedded' or 'mqtt'",
         f"{file}: sinks[0].tokn: there is no such setting (did you mean token?)",
         f"{file}: http.port: must be less than or equal to 65535",
         f"{file}: brokr: there is no such setting (did you mean broker?)",

@@ -9,6 +9,7 @@ from gateway.clock import SystemClock
 from gateway.errors import ConfigurationError, SinkUnavailable
 from gateway.plumbing import build_sinks
 from gateway.sinks.influx import InfluxSink
+from gateway.sinks.mqtt import MqttSink
 
 if TYPE_CHECKING:
     from gateway.config import Settings
@@ -35,6 +36,8 @@ async def _erase(settings: Settings, which: Which, done: dict[str, str], problem
                 else:
                     done[name] = "not deleted: this kind of database has no call for it"
                     problems.append(f"{name}: delete these points by the database's own means")
+            elif isinstance(sink, MqttSink):
+                done[name] = "not deleted: who listened may have kept them"
         except SinkUnavailable as error:
             done[name] = "not deleted"
             problems.append(f"{error}" + (f" ({error.hint})" if error.hint else ""))
