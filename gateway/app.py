@@ -23,6 +23,7 @@ from gateway.health.snapshot import Replay, State
 from gateway.ingest.mqtt import MqttSource
 from gateway.ingest.settings import SessionState
 from gateway.leaving import Leaving
+from gateway.profile_folder import ProfileFolder
 from gateway.reloading import Credentials, Reloading
 from gateway.sinks.embedded import EmbeddedSink
 from gateway.upstream import filters_of, silence_s
@@ -320,6 +321,7 @@ class Gateway:
             intake=parts.intake,
             lend=self.lend,
             quarantine=parts.readmission,
+            profiles=ProfileFolder(self._settings.profiles_dir, lambda: parts.treatment.rules.plans),
             stopping=stopping,
         )
 

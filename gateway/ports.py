@@ -10,8 +10,10 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
+    from gateway.errors import Problem
     from gateway.model import Changes, Chosen, RawBatch, Record
     from gateway.profiles.codec import CodecPlan
+    from gateway.profiles.plan import ProfilePlan
 
 
 class Clock(Protocol):
@@ -56,6 +58,36 @@ class Codecs(Protocol):
 
         Never raises for what a codec does.
         """
+        ...
+
+
+class Shelved(Protocol):
+    """What became of a profile that was to be written."""
+
+    @property
+    def version(self) -> int:
+        """Its version, where it was written."""
+        ...
+
+    @property
+    def problems(self) -> Sequence[Problem]:
+        """Why it was not."""
+        ...
+
+
+class Profiles(Protocol):
+    """The folder of profiles. Blocks; raises OSError where it cannot be written."""
+
+    def texts(self) -> Mapping[str, ProfilePlan]:
+        """Return the profiles in force by name."""
+        ...
+
+    def put(self, name: str, text: bytes) -> Shelved:
+        """Write a profile, new or changed, unless something is wrong with it."""
+        ...
+
+    def remove(self, name: str) -> bool:
+        """Take a profile out; False where there is none of that name."""
         ...
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from gateway.console.page import StatusPage
     from gateway.console.values import StatusValues
     from gateway.intake import RewriteIntake
-    from gateway.ports import Quarantine, TimeSeries
+    from gateway.ports import Profiles, Quarantine, TimeSeries
     from gateway.sinks.writer import Writer
     from gateway.survey import Survey
 
@@ -71,6 +71,7 @@ async def serve(
     intake: RewriteIntake,
     lend: Callable[[], bool],
     quarantine: Quarantine,
+    profiles: Profiles,
     stopping: asyncio.Event,
 ) -> None:
     """Serve until `stopping`, or until cancelled; then finish what is being answered.
@@ -104,6 +105,7 @@ async def serve(
         rewrite=intake.take,
         lend=lend,
         quarantine=quarantine,
+        profiles=profiles,
     )
     server = _Server(
         uvicorn.Config(

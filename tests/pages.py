@@ -26,6 +26,7 @@ from gateway.health.snapshot import (
     State,
 )
 from gateway.model import Column, FieldType, Points
+from gateway.profile_folder import ProfileFolder
 from gateway.sinks import columns
 from gateway.sinks.embedded import EmbeddedSettings, EmbeddedSink
 from tests.processes import wait_until
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gateway.model import Chosen
+    from gateway.profiles.plan import ProfilePlan
 
 NOW_NS = 1_795_342_500_000_000_000
 """2026-11-22T10:15:00Z."""
@@ -225,6 +227,8 @@ class Site:
     refuses: Exception | None = None
     """What copying the stores ends with."""
     rewritten: list[bytes] = field(default_factory=list)
+    plans: dict[str, ProfilePlan] = field(default_factory=dict)
+    """The profiles that are said to be in force."""
     waits: str = ""
     """What a rewriting has to wait for."""
 
@@ -281,6 +285,7 @@ def site(
         rewrite=served.rewrite,
         lend=lambda: True,
         quarantine=served.quarantine,
+        profiles=ProfileFolder(folder / "profiles", lambda: served.plans),
     )
     app = application(answers, key=Key(token))
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning", ws="none", lifespan="off"))

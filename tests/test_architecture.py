@@ -29,7 +29,7 @@ ADAPTERS = {
         "sinks/embedded_removal.py",
     },
     "prometheus_client": {"health/collector.py", "api/server.py"},
-    "starlette": {"api/server.py", "api/quarantine.py", "api/questions.py"},
+    "starlette": {"api/server.py", "api/profiles.py", "api/quarantine.py", "api/questions.py"},
     "uvicorn": {"web.py"},
     "jinja2": {"console/page.py"},
     "yaml": {"profiles/document.py"},

@@ -1,11 +1,11 @@
-"""The gateway's HTTP: status page, health, metrics, the questions of `ecluse query`, and the quarantine.
+"""The gateway's HTTP: status page, health, metrics, the questions of `ecluse query`, profiles and quarantine.
 
-Read-only but for six things: pausing a sink, confirming a suspect clock, copying the embedded stores for a
-backup, taking what `ecluse replay --apply` writes and removes, stepping aside for a command that needs the
-state folder, and what `ecluse quarantine` does with what was refused. Where there is a token, everything but
-`/healthz` and `/readyz` asks for it, as a Bearer token or as the password of any user. Where there is none,
-only requests addressed to this machine's own names are answered: a page of another site that a browser here
-is looking at cannot read the status by giving its own name our address.
+Read-only but for seven things: writing and removing profiles, pausing a sink, confirming a suspect clock,
+copying the embedded stores for a backup, taking what `ecluse replay --apply` writes and removes, stepping
+aside for a command that needs the state folder, and what `ecluse quarantine` does with what was refused.
+Where there is a token, everything but `/healthz` and `/readyz` asks for it, as a Bearer token or as the password of
+any user. Where there is none, only requests addressed to this machine's own names are answered: a page of
+another site that a browser here is looking at cannot read the status by giving its own name our address.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, R
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
+from gateway.api.profiles import ProfileAnswers
 from gateway.api.quarantine import QuarantineAnswers
 from gateway.api.questions import answer
 from gateway.clock import rfc3339
@@ -39,11 +40,12 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from gateway.health.snapshot import Snapshot
-    from gateway.ports import Quarantine, TimeSeries
+    from gateway.ports import Profiles, Quarantine, TimeSeries
 
     Page = Callable[[str], Awaitable[str]]
     """Accept-Language header → HTML."""
 
+_CHANGING = frozenset({"POST", "PUT", "DELETE"})
 _OPEN = frozenset({"/healthz", "/readyz"})
 MOST_BODY = 16_000_000
 """What is read of a request, in bytes: a record of a reprocessing has a quarter of it, or a single point."""
@@ -100,7 +102,7 @@ class Guard:
             )
         # A browser says where a form comes from, and sends the password along whoever made the form.
         origin = headers.get(b"origin", "")
-        if method == "POST" and origin and urlsplit(origin).netloc != host:
+        if method in _CHANGING and origin and urlsplit(origin).netloc != host:
             return PlainTextResponse("This form is of another site.\n", status_code=403)
         return None
 
@@ -132,8 +134,10 @@ class Answers:
         rewrite: Callable[[bytes], Awaitable[str]],
         lend: Callable[[], bool],
         quarantine: Quarantine,
+        profiles: Profiles,
     ) -> None:
         self.quarantine = QuarantineAnswers(quarantine)
+        self.profiles = ProfileAnswers(profiles)
         self._snapshot = snapshot
         self._page = page
         self._store = store
@@ -251,6 +255,10 @@ def application(answers: Answers, *, key: Key) -> Starlette:
             Route("/api/lend", answers.lend, methods=["POST"]),
             Route("/api/quarantine/replay", answers.quarantine.replay, methods=["POST"]),
             Route("/api/quarantine/drop", answers.quarantine.drop, methods=["POST"]),
+            Route("/api/profiles", answers.profiles.all),
+            Route("/api/profiles/{name}", answers.profiles.one),
+            Route("/api/profiles/{name}", answers.profiles.put, methods=["PUT"]),
+            Route("/api/profiles/{name}", answers.profiles.delete, methods=["DELETE"]),
             Mount("/static", StaticFiles(directory=static)),
         ],
         middleware=[Middleware(Guard, key=key)],
