@@ -426,13 +426,13 @@ class River:
                 continue
             if entry.clock:
                 continue  # of a span that is settled: its receive times are corrected
-            self._treatment.uplinks(batches)
+            await self._uplinks(batches)
             if entry.content.kind is ControlKind.REWRITE:
                 await self._rewrite(entry.content)
             else:
                 self._treatment.control(entry.content)
             batches = []
-        self._treatment.uplinks(batches)
+        await self._uplinks(batches)
         self.connection = max([self.connection, *(entry.connection for entry in entries)])
         self.position = entries[-1].position if entries else self.position
         if not self._suspends and self._since_s(self._flushed_ns) >= self._pace.flush_s:
@@ -443,6 +443,13 @@ class River:
         for entry in entries:
             if entry.treated is not None:
                 entry.treated.set()
+
+    async def _uplinks(self, batches: Sequence[RawBatch]) -> None:
+        """Treat uplinks. What vendors' codecs have to do is done aside: the loop never waits for one."""
+        work = self._treatment.codec_work(batches)
+        if work:
+            await asyncio.to_thread(self._treatment.codecs.prepare, work)
+        self._treatment.uplinks(batches)
 
     async def _rewrite(self, record: Control) -> None:
         """Deliver what stands before a rewriting, then it: of each point the last writing must be the last.

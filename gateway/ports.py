@@ -44,8 +44,21 @@ class Answer(NamedTuple):
     error: str
 
 
+class CodecWork(NamedTuple):
+    """Payloads for one codec, with what it is told of each; see `Codecs.decode`."""
+
+    codec: CodecPlan
+    payloads: Sequence[bytes]
+    ports: Sequence[int | None]
+    times_ms: Sequence[int]
+
+
 class Codecs(Protocol):
     """Runs vendors' payload codecs."""
+
+    def prepare(self, work: Sequence[CodecWork]) -> None:
+        """Decode what will be asked for next: in a thread of its own, since a codec may take its time."""
+        ...
 
     def decode(
         self,

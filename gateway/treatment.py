@@ -16,6 +16,7 @@ import numpy as np
 import orjson
 
 from gateway.books import Outcome
+from gateway.decode.ahead import codec_work
 from gateway.decode.decoder import decode_together
 from gateway.decode.formats.codec import NOWHERE
 from gateway.decode.parameters import Parameters
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
         SeriesTable,
         Windows,
     )
-    from gateway.ports import Codecs, DeviceObserver
+    from gateway.ports import Codecs, CodecWork, DeviceObserver
     from gateway.profiles.plan import GroupPlan, ProfilePlan
     from gateway.rules import Rules
     from gateway.sinks.rewrites import Rewrite
@@ -146,6 +147,11 @@ class Treatment:
         self.routes.update(self.rules.plans, self.rules.devices, **_limits(self.rules))
         self.rates.use(rate(limits.max_rate))
         self._groups.clear()
+
+    def codec_work(self, batches: Sequence[RawBatch]) -> list[CodecWork]:
+        """Return what codecs will be asked of batches: `codecs.prepare` does it aside, before `uplinks`."""
+        self._take_devices()
+        return codec_work(batches, self.routes)
 
     def uplinks(self, batches: Sequence[RawBatch]) -> None:
         """Treat batches that stand one after the other in the journal."""

@@ -3,9 +3,10 @@
 Read-only but for seven things: writing and removing profiles, pausing a sink, confirming a suspect clock,
 copying the embedded stores for a backup, taking what `ecluse replay --apply` writes and removes, stepping
 aside for a command that needs the state folder, and what `ecluse quarantine` does with what was refused.
-Where there is a token, everything but `/healthz` and `/readyz` asks for it, as a Bearer token or as the password
-of any user. Where there is none, only requests addressed to this machine's own names are answered: a page of
-another site that a browser here is looking at cannot read the status by giving its own name our address.
+Where there is a token, everything but `/healthz` and `/readyz` asks for it, as a Bearer token or as the
+password of any user. Where there is none, only requests addressed to this machine's own names are answered:
+a page of another site that a browser here is looking at cannot read the status by giving its own name our
+address.
 """
 
 from __future__ import annotations

@@ -21,6 +21,7 @@ from gateway.ports import Answer
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from gateway.ports import CodecWork
     from gateway.profiles.codec import CodecPlan
 
 COMMAND: Final = (sys.executable, "-I", "-m", "gateway.codec.worker")
@@ -34,6 +35,9 @@ MAX_ENGINES: Final = 200
 _SUSPECTS: Final = 64
 """At most so many messages are in the process's hands without an answer."""
 log = structlog.get_logger("ecluse")
+
+
+_Key = tuple[bytes, int | None, int]
 
 
 class _Lost(Exception):  # noqa: N818 - on its way to an answer; it never leaves this file
@@ -50,6 +54,8 @@ class Sandbox:
         self._process: subprocess.Popen[bytes] | None = None
         self._numbers: dict[CodecPlan, tuple[int, str]] = {}
         """Codecs that the process knows: their numbers, and what is wrong with them."""
+        self._prepared: dict[CodecPlan, dict[_Key, Answer]] = {}
+        """Answers to what will be asked next."""
 
     def decode(
         self,
@@ -65,6 +71,23 @@ class Sandbox:
         `whole`: all that `decodeUplink` returns, errors too, and not its data alone.
         """
         messages = list(map(Message, payloads, ports, times_ms))
+        known = None if whole else self._prepared.get(codec)
+        if known is None:
+            return self._answers(codec, messages, whole=whole)
+        new = [one for one in messages if _key(one) not in known]
+        found = dict(zip(map(_key, new), self._answers(codec, new, whole=False), strict=True))
+        return [known.get(key) or found[key] for key in map(_key, messages)]
+
+    def prepare(self, work: Sequence[CodecWork]) -> None:
+        """Decode what `decode` will be asked next, and forget what was prepared before."""
+        prepared: dict[CodecPlan, dict[_Key, Answer]] = {}
+        for codec, payloads, ports, times_ms in work:
+            messages = list(map(Message, payloads, ports, times_ms))
+            answers = self._answers(codec, messages, whole=False)
+            prepared.setdefault(codec, {}).update(zip(map(_key, messages), answers, strict=True))
+        self._prepared = prepared
+
+    def _answers(self, codec: CodecPlan, messages: Sequence[Message], *, whole: bool) -> list[Answer]:
         with self._lock:
             answers: list[Answer] = []
             alone = deaths = 0
@@ -159,6 +182,10 @@ class Sandbox:
         if answers is None or not answers.texts:
             raise _Lost(_how(process))
         return answers
+
+
+def _key(message: Message) -> _Key:
+    return message.payload, message.port, message.time_ms
 
 
 def _how(process: subprocess.Popen[bytes]) -> str:

@@ -130,6 +130,14 @@ class ProfileDecoder:
             group.series.forget()
             group.series.max_series = max_series
 
+    def frames(self, uplinks: Uplinks, index: Int64) -> Frames:
+        """Return the payloads of the uplinks at `index` that are not too large, without their envelopes."""
+        frames = _frames(uplinks, index)
+        if self._envelope is not None:
+            frames = self._envelope.unwrap(frames).frames
+        limit = self.plan.max_payload
+        return frames.take([place for place, one in enumerate(frames.payloads) if len(one) <= limit])
+
     def begin(self, uplinks: Uplinks, index: Int64, refusals: Refusals) -> Draft:
         """Parse the uplinks at `index` (int64[n], ascending) and find their event times."""
         frames, told = _frames(uplinks, index), None

@@ -12,7 +12,7 @@ from gateway.decode.formats.json_payload import compile_json
 from gateway.decode.formats.parsing import Failure, Parsed
 from gateway.decode.frames import NO_PORT, Frames
 from gateway.model import Reason
-from gateway.ports import Answer
+from gateway.ports import Answer, CodecWork
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,6 +28,9 @@ _NS_PER_MS = 1_000_000
 
 class _Nowhere:
     """In the place of codecs where none are run."""
+
+    def prepare(self, work: Sequence[CodecWork]) -> None:
+        """Do nothing."""
 
     def decode(
         self,
@@ -66,8 +69,10 @@ class CodecParser:
         return Parsed(parsed.objects, sorted(failures, key=lambda failure: failure.index))
 
     def _decode(self, frames: Frames) -> list[Answer]:
-        if not len(frames):
-            return []
-        ports = [None if port == NO_PORT else port for port in frames.ports.tolist()]
-        times_ms = (frames.received_ns // _NS_PER_MS).tolist()
-        return self._codecs.decode(self._codec, frames.payloads, ports, times_ms)
+        return self._codecs.decode(*work_of(self._codec, frames)) if len(frames) else []
+
+
+def work_of(codec: CodecPlan, frames: Frames) -> CodecWork:
+    """Return what a codec is asked of some payloads."""
+    ports = [None if port == NO_PORT else port for port in frames.ports.tolist()]
+    return CodecWork(codec, frames.payloads, ports, (frames.received_ns // _NS_PER_MS).tolist())
