@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from gateway.profiles.document import Fault
-from gateway.profiles.envelopes import BESIDE
+from gateway.profiles.envelopes import FACTS
 from gateway.profiles.layout import (
     BinaryPlan,
     Item,
@@ -180,7 +180,7 @@ def _quantity(
     samples: Samples | None,
 ) -> Any:  # noqa: ANN401 - the same
     field = quantity.path or name
-    if field.startswith(BESIDE):
+    if field in FACTS:
         return quantity
     if field not in known:
         where = ("quantities", name, "path") if quantity.path else ("quantities", name)

@@ -6,6 +6,7 @@ checked before (control records of the journal).
 
 from __future__ import annotations
 
+import difflib
 from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -281,16 +282,19 @@ def _check_paths(document: Document, faults: list[Fault]) -> None:
 
 
 def _check_beside(document: Document, faults: list[Fault]) -> None:
-    """Check that paths beside the payload are known, and that there is an envelope that tells them."""
+    """Check that paths beside the payload are known, and that there is an envelope that tells them.
+
+    A key of a payload may begin with @ too, such as `@timestamp`.
+    """
     for name, quantity in document.quantities.items():
-        place = ("quantities", name, "path")
-        if quantity.path is None or not quantity.path.startswith(BESIDE):
-            continue
-        if quantity.path not in FACTS:
-            faults.append(Fault(place, f"there is no «{quantity.path}»", f"there are {', '.join(FACTS)}"))
-        elif document.source not in ENVELOPES:
-            what = f"«{quantity.path}» is told by a network server"
+        place, path = ("quantities", name, "path"), quantity.path or ""
+        if path in FACTS and document.source not in ENVELOPES:
+            what = f"«{path}» is told by a network server"
             faults.append(Fault(place, what, f"source: {', '.join(ENVELOPES)}"))
+            continue
+        near = difflib.get_close_matches(path, FACTS, n=1, cutoff=0.7)
+        if near and near[0] != path and path.startswith(BESIDE) and document.source in ENVELOPES:
+            faults.append(Fault(place, f"there is no «{path}»", f"did you mean «{near[0]}»?"))
 
 
 def _parameter(name: str, document: Document, faults: list[Fault]) -> ParameterPlan:

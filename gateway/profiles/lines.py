@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from gateway.profiles.document import Fault
-from gateway.profiles.envelopes import BESIDE
+from gateway.profiles.envelopes import FACTS
 from gateway.profiles.schema import Samples
 
 if TYPE_CHECKING:
@@ -50,6 +50,6 @@ def _samples(document: Document) -> Samples:
 
 
 def _inside(path: str) -> str:
-    if path.startswith(BESIDE) and path != TIME:
+    if path in FACTS:
         return path
     return f"{_LIST}.{path}"

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from gateway.decode.decoder import decode
 from gateway.profiles.compile import compile_profile
 from gateway.profiles.durations import instant_ns
-from tests.decode.plans import batch
+from tests.decode.plans import batch, payloads, profile, routes
 from tests.decode.test_envelopes import CHIRPSTACK, TTS, chirpstack, here, plan_of, tts
 
 QUANTITIES = """quantities:
@@ -167,7 +167,7 @@ def test_nothing_raises(value: Any) -> None:
 @pytest.mark.parametrize(
     ("source", "path", "what"),
     [
-        ("chirpstack", "@loudness", "there is no «@loudness»"),
+        ("chirpstack", "@rsssi", "did you mean «@rssi»?"),
         ("mqtt", "@rssi", "is told by a network server"),
     ],
 )
@@ -178,3 +178,16 @@ def test_mistakes_are_named(source: str, path: str, what: str) -> None:
     )
     _, problems = compile_profile(text, where="p.yaml")
     assert any(what in str(problem) for problem in problems), problems
+
+
+def test_a_key_of_a_payload_may_begin_so_too() -> None:
+    """As those of JSON-LD and of Logstash do; also in an envelope."""
+    plan = profile('quantities: {a: {path: "@value"}}\n')
+    decoded = decode(payloads(b'{"@value": 5}'), routes(plan))
+    assert [one.values.ravel().tolist() for one in decoded.readings] == [[5]]
+    plan = profile('csv: {header: true}\nquantities: {a: {path: "@value"}}\n')
+    decoded = decode(payloads(b"@value\n5"), routes(plan))
+    assert [one.values.ravel().tolist() for one in decoded.readings] == [[5]]
+    wrapped = plan_of("chirpstack", 'format: decoded\nquantities: {a: {path: "@value"}}\n')
+    decoded = decode(batch((CHIRPSTACK, chirpstack(b"", object={"@value": 5}))), here(wrapped))
+    assert [one.values.ravel().tolist() for one in decoded.readings] == [[5]]

@@ -134,7 +134,7 @@ def _check(record: Mapping[str, Any]) -> None:
 def _name(record: Mapping[str, Any], base: Mapping[str, Any]) -> str:
     name = record.get("n") or base.get("bn") or ""
     found = _BEHIND.search(name) if isinstance(name, str) else None
-    if found is None or not found[0]:
+    if found is None or not found[0][:1].isalnum():  # as RFC 8428 has names, 4.5.1
         raise Refused(Reason.MISSING_FIELD, "a record has no name")
     return found[0]
 

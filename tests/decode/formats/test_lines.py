@@ -89,6 +89,7 @@ def test_packs_in_json_and_cbor(pack: list[dict[str, Any]], rows: Any) -> None:
     ("pack", "reason", "told"),
     [
         ([{"v": 1}], Reason.MISSING_FIELD, "a record has no name"),
+        ([{"n": "@time", "v": 1}], Reason.MISSING_FIELD, "a record has no name"),
         ([{"bn": "urn:", "v": 1}], Reason.MISSING_FIELD, "a record has no name"),
         ([{"n": "temperature", "v": "x"}], Reason.WRONG_TYPE, "«v» is no number"),
         ([{"n": "temperature", "v": 1, "t": 1e15}], Reason.NOT_REPRESENTABLE, "no time from 1684"),
