@@ -75,7 +75,7 @@ class Written:
         for body in bodies:
             part = packing.unpack(body)
             if "series" in part:
-                counts = _with_room(counts, int(part["series"].max()) + 1)
+                counts = _with_room(counts, int(part["series"].max(initial=-1)) + 1)
                 counts[part["series"]] = part["counts"]
             else:
                 counts = part["counts"]
