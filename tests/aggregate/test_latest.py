@@ -102,3 +102,16 @@ def test_numbers_of_writings_are_saved_by_what_has_changed() -> None:
     assert written.counts(900, 0, size + 50).tolist() == expected.tolist()
     assert sorted(sizes)[-4] < 1_000 < sizes[0]
     assert len(store.load(WRITTEN, "a/900", 0)) <= 24
+
+
+def test_a_writing_of_no_series_is_read_again() -> None:
+    """A window whose only readings were refused is written for nobody; the next start must not stumble."""
+    store = MemoryStateStore()
+    written = Written("a", store)
+    for series in (np.arange(5), np.zeros(0, np.int64)):
+        written.count(900, 0, series.astype(np.int32))
+        changes = Changes()
+        written.save(changes, [])
+        store.commit(changes, {})
+        written.committed()
+    assert Written("a", store).counts(900, 0, 5).tolist() == [1] * 5
