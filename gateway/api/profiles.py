@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from starlette.responses import JSONResponse, Response
@@ -11,7 +12,6 @@ from starlette.responses import JSONResponse, Response
 if TYPE_CHECKING:
     from starlette.requests import Request
 
-    from gateway.errors import Problem
     from gateway.ports import Profiles
 
 MOST = 1_200_000
@@ -56,7 +56,7 @@ class ProfileAnswers:
         except OSError as error:
             return _failed(error)
         if done.problems:
-            return JSONResponse({"problems": list(map(_plain, done.problems))}, status_code=422)
+            return JSONResponse({"problems": [asdict(problem) for problem in done.problems]}, status_code=422)
         return JSONResponse({"profile": name, "version": done.version})
 
     async def delete(self, request: Request) -> Response:
@@ -66,16 +66,6 @@ class ProfileAnswers:
         except OSError as error:
             return _failed(error)
         return JSONResponse({"removed": request.path_params["name"]}) if gone else _unknown(request)
-
-
-def _plain(problem: Problem) -> dict[str, str | int]:
-    return {
-        "where": problem.where,
-        "line": problem.line,
-        "column": problem.column,
-        "what": problem.what,
-        "hint": problem.hint,
-    }
 
 
 def _unknown(request: Request) -> Response:

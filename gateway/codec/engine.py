@@ -49,6 +49,7 @@ class Engine:
         self._script = script
         self._normalize = normalize
         self._variables = variables
+        self._seconds = TIME_S
         self._begin()
 
     def run(self, payload: bytes, port: int | None, time_ms: int, *, whole: bool = False) -> str:
@@ -56,10 +57,8 @@ class Engine:
         try:
             answer: str = self._call(whole, payload.decode("latin-1"), port, time_ms)
         except (quickjs.JSException, quickjs.StackOverflow) as error:
-            failure, seconds = self._failure(error), self._seconds
             self._begin()  # nothing that it has left behind is trusted
-            self.hurry(seconds)
-            raise failure from error
+            raise self._failure(error) from error
         if answer == "-null":  # what a codec catches when there is no memory left even for an error
             self._begin()
             raise CodecFailed(_TOO_MUCH)
@@ -76,7 +75,7 @@ class Engine:
         self._context = quickjs.Context()
         self._context.set_memory_limit(MEMORY)
         self._context.set_max_stack_size(STACK)
-        self.hurry(TIME_S)
+        self.hurry(self._seconds)
         try:
             begin = self._context.eval(_wrapped(self._script))
             glue = self._context.eval(_GLUE)

@@ -14,6 +14,7 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
+from gateway.profiles.codec import MAX_BYTES as CODEC_BYTES
 from gateway.profiles.document import compose
 from gateway.profiles.durations import instant_ns
 
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 MAX_BYTES: Final = 4 * 1024 * 1024
-_MAX_CODEC: Final = 1024 * 1024
 _SOME_TIME: Final = "2026-01-01T00:00:00Z"
 _RELAXED: Final = re.compile(
     r'(?P<text>"(?:\\.|[^"\\])*")|//[^\n]*|/\*.*?\*/|(?P<hex>\b0[xX][0-9a-fA-F]+\b)|,(?=\s*[\]}])', re.DOTALL
@@ -81,8 +81,8 @@ def read(file: Path) -> list[Example]:
 def codec_text(file: Path) -> str:
     """Return a codec's text. Raises NoExamples."""
     try:
-        if file.stat().st_size > _MAX_CODEC:
-            raise NoExamples(f"the codec {file.name} is longer than {_MAX_CODEC} bytes")
+        if file.stat().st_size > CODEC_BYTES:
+            raise NoExamples(f"the codec {file.name} is longer than {CODEC_BYTES} bytes")
         return file.read_bytes().decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise NoExamples(f"the codec {file.name} cannot be read: {error}") from error

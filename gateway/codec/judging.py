@@ -7,6 +7,7 @@ import math
 from typing import TYPE_CHECKING, Any, Final
 
 from gateway.profiles.codec import CodecPlan
+from gateway.profiles.golden import TOLERANCE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -15,8 +16,6 @@ if TYPE_CHECKING:
     from gateway.codec.sandbox import Sandbox
     from gateway.ports import Answer
 
-TOLERANCE: Final = 1e-6
-"""Of numbers: relative, and absolute below 1."""
 _SHOWN: Final = 80
 
 

@@ -201,9 +201,9 @@ class ProfileDecoder:
         if self._samples:
             step = self._samples.parameter
             moments = self._samples.read(levels, draft.time, parameter(step) if step else None)
+        beside = Beside(draft.facts, self._texts, self._max_series, moments)
         rows = []
         for group in self._groups:
-            beside = Beside(draft.facts, self._texts, self._max_series, moments)
             block = group.decoder.read(levels, parameter, beside)
             for fault in block.faults:
                 refusals.refuse_rows(fault, draft.index[block.uplink])

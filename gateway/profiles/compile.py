@@ -34,7 +34,7 @@ from gateway.profiles.plan import (
 )
 from gateway.profiles.quantities import ALLOWED_STATISTICS, quantity_plans
 from gateway.profiles.samples import samples_plan
-from gateway.profiles.units import conversion
+from gateway.profiles.spans import nanoseconds, parameter_ns
 from gateway.profiles.whole import detached
 
 if TYPE_CHECKING:
@@ -70,14 +70,14 @@ def _compiled(text: str) -> tuple[ProfilePlan | None, tuple[Problem, ...]]:
     if document is None:
         return None, tuple(source.faults)
     faults: list[Fault] = []
-    plan = _plan(document, text, faults)
+    plan = _plan(document, text, whole.script, faults)
     if plan.codec is None and whole.script is not None:
         faults.append(Fault((), "a codec stands behind the profile, and none is named", "codec: {file: …}"))
     problems = sorted(map(source.problem, faults), key=lambda problem: (problem.line, problem.column))
     return (None if problems else plan), tuple(problems)
 
 
-def _plan(document: Document, text: str, faults: list[Fault]) -> ProfilePlan:
+def _plan(document: Document, text: str, script: str | None, faults: list[Fault]) -> ProfilePlan:
     binary = binary_plan(document, faults)
     if binary is not None:
         document = with_paths(document, binary, faults)
@@ -112,7 +112,7 @@ def _plan(document: Document, text: str, faults: list[Fault]) -> ProfilePlan:
         windows=windows,
         parameters={name: _parameter(name, document, faults) for name in document.parameters},
         dimensions=dict(document.dimensions),
-        codec=_codec(document, text, faults),
+        codec=_codec(document, script, faults),
         csv=_csv(document, faults),
         binary=binary,
         place_tags=document.tags,
@@ -154,9 +154,9 @@ def _with_codec(document: Document, faults: list[Fault]) -> Document:
     return document.model_copy(update={"format": "codec"})
 
 
-def _codec(document: Document, text: str, faults: list[Fault]) -> CodecPlan | None:
+def _codec(document: Document, script: str | None, faults: list[Fault]) -> CodecPlan | None:
     """Return the plan of a document's codec, whose text stands behind it."""
-    codec, script = document.codec, detached(text).script
+    codec = document.codec
     if codec is None:
         if document.format == "codec":
             faults.append(Fault(("format",), "which codec?", "codec: {file: vendor.js}"))
@@ -323,17 +323,17 @@ def _covers(document: Document, faults: list[Fault]) -> CoversPlan | None:
         return None
     if sum(given is not None for given in (covers.length, covers.param, covers.path)) != 1:
         faults.append(Fault(("covers",), "an interval's length is one of «length», «param», «path»"))
-    parameter_ns = _parameter_ns(covers.param, document, ("covers", "param"), faults)
+    length_ns = parameter_ns(covers.param, document, ("covers", "param"), faults)
     path_ns = 0
     if covers.path:
         _single(("covers", "path"), covers.path, faults)
-        path_ns = _nanoseconds(covers.unit, ("covers", "unit"), faults)
+        path_ns = nanoseconds(covers.unit, ("covers", "unit"), faults)
     return CoversPlan(
         label=covers.label,
         align=covers.align,
         length_ns=covers.length or 0,
         parameter=covers.param,
-        parameter_ns=parameter_ns,
+        parameter_ns=length_ns,
         path=covers.path,
         path_ns=path_ns,
     )
@@ -361,26 +361,8 @@ def _history(document: Document, faults: list[Fault]) -> HistoryPlan | None:
         add=history.add,
         step_ns=history.step if isinstance(history.step, int) else 0,
         parameter=parameter,
-        parameter_ns=_parameter_ns(parameter, document, ("history", "step"), faults),
+        parameter_ns=parameter_ns(parameter, document, ("history", "step"), faults),
     )
-
-
-def _parameter_ns(name: str | None, document: Document, place: tuple[str, str], faults: list[Fault]) -> int:
-    """Return the nanoseconds in a parameter's unit; 0 where no parameter is meant."""
-    if name is None:
-        return 0
-    if name not in document.parameters:
-        faults.append(Fault(place, f"there is no parameter «{name}»", "declare it under «parameters»"))
-        return 0
-    return _nanoseconds(document.parameters[name].unit, place, faults)
-
-
-def _nanoseconds(unit: str, place: tuple[str, str], faults: list[Fault]) -> int:
-    try:
-        return round(conversion(unit, "s") * 1e9)
-    except ValueError as error:
-        faults.append(Fault(place, f"not a unit of time: {error}", "s, min, h or d"))
-        return 0
 
 
 def _single(place: tuple[str, ...], path: str, faults: list[Fault]) -> None:

@@ -8,7 +8,7 @@ from gateway.profiles.document import Fault
 from gateway.profiles.paths import Step, Take, parse_path, repeated
 from gateway.profiles.plan import SamplesPlan
 from gateway.profiles.schema import TimeUnit
-from gateway.profiles.units import conversion
+from gateway.profiles.spans import nanoseconds, parameter_ns
 
 if TYPE_CHECKING:
     from gateway.profiles.schema import Document, Samples, Time
@@ -38,10 +38,10 @@ def samples_plan(
         at=samples.at,
         at_unit=_at_unit(document, samples, faults),
         ago=samples.ago,
-        ago_ns=_span_ns(samples.unit or "s", "unit", faults) if samples.ago else 0,
+        ago_ns=nanoseconds(samples.unit or "s", (_PLACE, "unit"), faults) if samples.ago else 0,
         step_ns=samples.step if isinstance(samples.step, int) else 0,
         parameter=parameter,
-        parameter_ns=_parameter_ns(parameter, document, faults),
+        parameter_ns=parameter_ns(parameter, document, (_PLACE, "step"), faults),
         newest_first=samples.first == "newest",
         required=not own or (given is not None and given.required),
     )
@@ -82,22 +82,3 @@ def _at_unit(document: Document, samples: Samples, faults: list[Fault]) -> str:
     what = "in which unit is «at»?" if unit is None else f"«{unit}» is no unit of times"
     faults.append(Fault((_PLACE, "unit"), what, f"unit: {', '.join(known)}"))
     return "s"
-
-
-def _parameter_ns(name: str | None, document: Document, faults: list[Fault]) -> int:
-    if name is None:
-        return 0
-    if name not in document.parameters:
-        faults.append(
-            Fault((_PLACE, "step"), f"there is no parameter «{name}»", "declare it under «parameters»")
-        )
-        return 0
-    return _span_ns(document.parameters[name].unit, "step", faults)
-
-
-def _span_ns(unit: str, key: str, faults: list[Fault]) -> int:
-    try:
-        return round(conversion(unit, "s") * 1e9)
-    except ValueError as error:
-        faults.append(Fault((_PLACE, key), f"not a unit of time: {error}", "s, min, h or d"))
-        return 0

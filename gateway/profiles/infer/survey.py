@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from gateway.profiles.envelopes import FACTS
 from gateway.profiles.paths import disagreement, parse_path
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ def _walk(value: Any, path: str, depth: int, strange: dict[str, None]) -> Iterat
     elif isinstance(value, dict):
         for key, inner in value.items():
             whole = f"{path}.{key}" if path else key
-            if _SAYABLE.fullmatch(key) is None:
+            if _SAYABLE.fullmatch(key) is None or whole in FACTS:
                 strange[whole] = None
             else:
                 yield from _walk(inner, whole, depth + 1, strange)
